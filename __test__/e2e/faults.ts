@@ -1,0 +1,153 @@
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { Endpoint, generateSecret } from 'paceline'
+import { paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret, type Ended } from './helpers/cli.ts'
+import { smallDisk, testWith } from './helpers/needs.ts'
+
+const LIMIT_MS = 3000
+
+/** One line that says what was expected and what came, an exit code that is not 0, and soon. */
+function checkFault(t: ExecutionContext, ended: Ended, pattern: RegExp, code = 1): void {
+  t.regex(ended.stderr, /^paceline: [^\n]+\n$/, 'one line')
+  t.regex(ended.stderr, /expected .* got /)
+  t.regex(ended.stderr, pattern)
+  t.is(ended.code, code)
+  t.true(ended.milliseconds < LIMIT_MS, `${ended.milliseconds} ms`)
+}
+
+interface Place {
+  readonly folder: string
+  readonly out: string
+  readonly secretFile: string
+}
+
+function place(t: ExecutionContext): Place {
+  const folder = temporaryFolder(t)
+  const out = join(folder, 'out')
+  mkdirSync(out)
+  return { folder, out, secretFile: writeSecret(folder) }
+}
+
+async function usedPort(t: ExecutionContext): Promise<number> {
+  const socket = createSocket('udp4')
+  socket.bind(0, '127.0.0.1')
+  await once(socket, 'listening')
+  t.teardown(() => socket.close())
+  return socket.address().port
+}
+
+const recv = ({ secretFile, out }: Place, ...more: string[]) => ['recv', '--host', '127.0.0.1', '--port', '0', '--secret-file', secretFile, '--out', out, ...more]
+
+test.serial('port in use', async (t) => {
+  const { secretFile, out } = place(t)
+  const port = await usedPort(t)
+  const ended = await paceline(t, ['recv', '--host', '127.0.0.1', '--port', String(port), '--secret-file', secretFile, '--out', out]).ended
+  checkFault(t, ended, new RegExp(`127\\.0\\.0\\.1:${port}: EADDRINUSE`))
+  await t.throwsAsync(Endpoint.listen({ host: '127.0.0.1', port, secret: generateSecret() }), { code: 'ERR_PACELINE_BIND' })
+})
+
+test.serial('output folder missing, or a file', async (t) => {
+  const here = place(t)
+  checkFault(t, await paceline(t, recv({ ...here, out: join(here.folder, 'nowhere') })).ended, /--out.*nowhere: ENOENT/)
+  checkFault(t, await paceline(t, recv({ ...here, out: here.secretFile })).ended, /--out.*secret: ENOTDIR/)
+})
+
+test.serial('unreadable file', async (t) => {
+  const { secretFile, folder, out } = place(t)
+  const send = (...files: string[]) => paceline(t, ['send', '--secret-file', secretFile, '127.0.0.1:9', ...files]).ended
+  checkFault(t, await send(join(folder, 'nothing')), /got .*nothing: ENOENT/)
+  checkFault(t, await send(out), /got .*out: EISDIR/)
+  checkFault(t, await send(secretFile, secretFile), /got secret twice/)
+})
+
+test.serial('secret too short, missing, of another kind, or an argument', async (t) => {
+  const here = place(t)
+  writeFileSync(here.secretFile, 'paceline1:c2hvcnQ\n')
+  checkFault(t, await paceline(t, recv(here)).ended, /32 bytes.*\[ERR_PACELINE_SECRET\]/)
+  checkFault(t, await paceline(t, ['send', '127.0.0.1:9', here.secretFile], { PACELINE_SECRET: 'correct horse' }).ended, /PACELINE_SECRET.*ERR_PACELINE_SECRET/)
+  rmSync(here.secretFile)
+  checkFault(t, await paceline(t, recv(here)).ended, /secret file.*ENOENT/)
+  checkFault(t, await paceline(t, ['send', '127.0.0.1:9', 'file']).ended, /--secret-file FILE or PACELINE_SECRET, got neither/)
+  checkFault(t, await paceline(t, ['send', '--secret', 'x', '127.0.0.1:9', 'file']).ended, /got --secret: an argument can be read/, 2)
+  await t.throwsAsync(Endpoint.listen({ port: 0, secret: Buffer.alloc(31, 'x') }), { code: 'ERR_PACELINE_SECRET' })
+})
+
+test.serial('a secret of its own making is good, private, and new every time', async (t) => {
+  const [one, two] = await Promise.all([paceline(t, ['secret']).ended, paceline(t, ['secret']).ended])
+  t.regex(one.stdout, /^paceline1:[\w-]{43}\n$/)
+  t.not(one.stdout, two.stdout)
+})
+
+test.serial('unknown options and commands, with a suggestion', async (t) => {
+  const here = place(t)
+  checkFault(t, await paceline(t, recv(here, '--prot', '1')).ended, /got --prot; did you mean --port\?/, 2)
+  checkFault(t, await paceline(t, ['send', '--jsno', '127.0.0.1:9', 'file']).ended, /got --jsno; did you mean --json\?/, 2)
+  checkFault(t, await paceline(t, ['revc']).ended, /got revc; did you mean recv\?/, 2)
+  checkFault(t, await paceline(t, ['recv', '--port', '70000']).ended, /--port from 0 to 65535, got "70000"/, 2)
+  checkFault(t, await paceline(t, ['send', 'localhost', 'file']).ended, /HOST:PORT.*got "localhost"/, 2)
+  checkFault(t, await paceline(t, ['send', '--max-bitrate', 'fast', '127.0.0.1:9', 'file']).ended, /--max-bitrate.*got "fast"/, 2)
+})
+
+test.serial('--help tells about every option and the exit codes', async (t) => {
+  for (const command of ['send', 'recv', 'secret']) {
+    const ended = await paceline(t, [command, '--help']).ended
+    t.is(ended.code, 0)
+    t.regex(ended.stdout, /usage: paceline/)
+    t.regex(ended.stdout, /130 {2}interrupted/)
+  }
+})
+
+test.serial('nobody there, or another secret: within the handshake timeout, and the message names both causes', async (t) => {
+  const here = place(t)
+  const file = writeRandomFile(here.folder, 'file', 1)
+  const send = (port: number) =>
+    paceline(t, ['send', '--handshake-timeout', '1s', '--secret-file', writeSecret(here.folder, 'other'), `127.0.0.1:${port}`, file]).ended
+  const { receiver, port } = await startReceiver(t, here)
+  for (const ended of [await send(await usedPort(t)), await send(port)]) {
+    t.regex(ended.stderr, /^paceline: [^\n]+\n$/)
+    t.regex(ended.stderr, /not listening.*another secret.*\[ERR_PACELINE_HANDSHAKE_TIMEOUT\]/)
+    t.is(ended.code, 1)
+    t.true(ended.milliseconds >= 1000 && ended.milliseconds < 1000 + LIMIT_MS, `${ended.milliseconds} ms`)
+  }
+  receiver.signal('SIGTERM')
+  t.is((await receiver.ended).code, 143)
+})
+
+test.serial('a file that exists already is refused, and stays as it is', async (t) => {
+  const here = place(t)
+  const file = writeRandomFile(here.folder, 'file', 100_000)
+  writeFileSync(join(here.out, 'file'), 'old')
+  const { receiver, port } = await startReceiver(t, { ...here, options: ['--once'] })
+  const ended = await paceline(t, ['send', '--quiet', '--secret-file', here.secretFile, `127.0.0.1:${port}`, file]).ended
+  checkFault(t, ended, /store file, got a refusal: .*exists already/)
+  t.is((await receiver.ended).code, 1)
+  t.deepEqual(readdirSync(here.out), ['file'])
+})
+
+testWith(['mount'], 'output folder full: before it starts, before a byte travels, and in the middle', async (t) => {
+  const here = place(t)
+  const out = smallDisk(t, here.folder, 4 << 20)
+  const send = (port: number, file: string, ...options: string[]) =>
+    paceline(t, ['send', '--quiet', ...options, '--secret-file', here.secretFile, `127.0.0.1:${port}`, file])
+
+  // Too small for the file: known from its size.
+  const large = writeRandomFile(here.folder, 'large', 5 << 20)
+  const first = await startReceiver(t, { ...here, out })
+  checkFault(t, await send(first.port, large).ended, /refusal: the receiver's disk: ENOSPC \(the disk is full\)/)
+  checkFault(t, await first.receiver.ended, /expected large to arrive whole, got: .*ENOSPC/)
+
+  // Room enough at first, and then somebody else takes it.
+  const middle = writeRandomFile(here.folder, 'middle', 3 << 20)
+  const second = await startReceiver(t, { ...here, out })
+  const sender = send(second.port, middle, '--max-bitrate', '20M')
+  while (!existsSync(join(out, 'middle.part'))) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.throws(() => writeRandomFile(out, 'filler', 4 << 20), { code: 'ENOSPC' })
+  checkFault(t, await sender.ended, /refusal: the receiver's disk: ENOSPC \(the disk is full\)/)
+  checkFault(t, await second.receiver.ended, /expected middle to arrive whole, got: .*ENOSPC/)
+  t.deepEqual(readdirSync(out), ['filler'], 'no partial file is left')
+
+  checkFault(t, await paceline(t, recv({ ...here, out })).ended, /free space in .*ENOSPC/)
+})

@@ -1,0 +1,148 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+
+export const ROOT = process.cwd()
+const CLI = join(ROOT, 'packages', 'paceline', 'bin', 'paceline.js')
+
+/** A process under test, in a group of its own, so that a test can count who is left of it. */
+export class Running {
+  readonly child: ChildProcess
+  readonly begin = performance.now()
+  /** Resolves when it has ended and everything it printed is here. */
+  readonly ended: Promise<Ended>
+  stdout = ''
+  stderr = ''
+  #watchers: (() => void)[] = []
+
+  constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    const { PACELINE_SECRET: _, FORCE_COLOR: __, ...inherited } = process.env
+    this.child = spawn(command, args, { cwd: ROOT, detached: true, env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => this.#add('stdout', text))
+    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#add('stderr', text))
+    this.ended = new Promise((resolve) => {
+      this.child.once('close', (code, signal) => {
+        resolve({ code, signal, stdout: this.stdout, stderr: this.stderr, milliseconds: performance.now() - this.begin })
+      })
+    })
+  }
+
+  /** Resolves with what the pattern found in stdout or stderr; rejects when the process ends without it. */
+  async prints(pattern: RegExp): Promise<RegExpExecArray> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        const match = pattern.exec(this.stdout) ?? pattern.exec(this.stderr)
+        if (match !== null) resolve(match)
+      }
+      this.#watchers.push(look)
+      look()
+      void this.ended.then((ended) => {
+        look()
+        reject(new Error(`ended without printing ${pattern}: ${JSON.stringify(ended)}`))
+      })
+    })
+  }
+
+  /** Sends a signal to the process and its children, as Ctrl-C on a terminal does. */
+  signal(name: NodeJS.Signals): void {
+    if (this.child.pid !== undefined) process.kill(-this.child.pid, name)
+  }
+
+  /** Whether anybody of its group still runs. */
+  get hasSurvivors(): boolean {
+    if (this.child.pid === undefined) return false
+    try {
+      process.kill(-this.child.pid, 0)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  #add(stream: 'stdout' | 'stderr', text: string): void {
+    this[stream] += text
+    for (const look of this.#watchers) look()
+  }
+}
+
+/** Processes whose command line names something: children in other groups show here, too. */
+export function processesNaming(text: string): string[] {
+  if (process.platform !== 'linux') return []
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+      } catch {
+        return ''
+      }
+    })
+    .filter((line) => line.includes(text))
+}
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+  readonly milliseconds: number
+}
+
+/** Starts a process that does not outlive the test. */
+export function run(t: ExecutionContext, command: string, args: readonly string[], env?: NodeJS.ProcessEnv): Running {
+  const running = new Running(command, args, env)
+  t.teardown(() => {
+    if (running.hasSurvivors) running.signal('SIGKILL')
+  })
+  return running
+}
+
+export function paceline(t: ExecutionContext, args: readonly string[], env?: NodeJS.ProcessEnv): Running {
+  return run(t, process.execPath, [CLI, ...args], env)
+}
+
+/** A folder that is removed after the test. */
+export function temporaryFolder(t: ExecutionContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'paceline-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+export function writeSecret(folder: string, name = 'secret'): string {
+  const path = join(folder, name)
+  writeFileSync(path, `paceline1:${randomBytes(32).toString('base64url')}\n`, { mode: 0o600 })
+  return path
+}
+
+/** Random bytes in a file: what compression or zeros might hide, they show. */
+export function writeRandomFile(folder: string, name: string, bytes: number): string {
+  const path = join(folder, name)
+  writeFileSync(path, randomBytes(bytes))
+  return path
+}
+
+/** A receiver that listens on a free port of 127.0.0.1. */
+export async function startReceiver(
+  t: ExecutionContext,
+  { secretFile, out, options = [] }: { secretFile: string; out: string; options?: readonly string[] },
+): Promise<{ receiver: Running; port: number }> {
+  const receiver = paceline(t, ['recv', '--json', '--host', '127.0.0.1', '--port', '0', '--secret-file', secretFile, '--out', out, ...options])
+  const [, port] = await receiver.prints(/"event":"listening".*"port":(\d+)/)
+  return { receiver, port: Number(port) }
+}
+
+/** The last line of stdout, parsed. The caller names the shape it then asserts. */
+export function lastJson<T>(ended: Ended): T {
+  return JSON.parse(ended.stdout.trimEnd().split('\n').at(-1) ?? '') as T
+}
+
+/** All lines of stdout, parsed. */
+export function jsonLines(ended: Ended): Record<string, unknown>[] {
+  return ended.stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+}

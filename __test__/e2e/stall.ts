@@ -1,0 +1,71 @@
+import { randomBytes } from 'node:crypto'
+import type { ExecutionContext } from 'ava'
+import test from 'ava'
+import { temporaryFolder } from './helpers/cli.ts'
+import { Capture, type Burst } from './helpers/capture.ts'
+import { testWith } from './helpers/needs.ts'
+import { Side } from './helpers/sides.ts'
+
+const MiB = 1 << 20
+const BITRATE = 100e6
+const STALL_MS = 300
+const QUEUED = 6 * MiB
+const MAX_GAP_MS = 5
+const MIN_BYTES_IN_STALL = 3_000_000
+/** design.md section 5, item 8: a burst is what the rate carries in 1 ms. */
+const QUANTUM_BYTES = BITRATE / 8 / 1000
+/** design.md section 4: after a late wake a train has at most two bursts; headers, tags and rounding up to a packet come on top. */
+const MAX_TRAIN_BYTES = 2 * (QUANTUM_BYTES * 1.05 + 1472)
+
+/** Bursts that leave closer together than a third of their schedule are one train. */
+function longestTrain(bursts: readonly Burst[]): number {
+  const together = 1000 / 3 / (BITRATE / 8 / QUANTUM_BYTES)
+  let longest = 0
+  let train = 0
+  let before = Number.NEGATIVE_INFINITY
+  for (const { at, bytes } of bursts) {
+    train = at - before < together ? train + bytes : bytes
+    longest = Math.max(longest, train)
+    before = at
+  }
+  return longest
+}
+
+function longestGap(bursts: readonly Burst[]): number {
+  return bursts.slice(1).reduce((longest, { at }, index) => Math.max(longest, at - (bursts[index]?.at ?? at)), 0)
+}
+
+async function measure(t: ExecutionContext) {
+  const secret = randomBytes(32).toString('hex')
+  const receiver = new Side(t, 'receive', { secret, bytesPerSecond: 0 })
+  const { port } = await receiver.told('listening')
+  const capture = await Capture.start(t, temporaryFolder(t), port)
+  const sender = new Side(t, 'stall', { secret, port, maxBitrate: BITRATE, queued: QUEUED, settleMs: 300, stallMs: STALL_MS, afterwards: 4 * MiB })
+  const stalled = await sender.told('stalled')
+  t.deepEqual(await Promise.all([sender.ended(), receiver.ended()]), [0, 0])
+  const bursts = (await capture.stop()).filter(({ firstByte }) => firstByte < 0x40)
+  const during = bursts.filter(({ at }) => at >= stalled.begin && at <= stalled.end)
+  const after = bursts.filter(({ at }) => at > stalled.end)
+  return { stalled, during, after }
+}
+
+testWith(['linux', 'tcpdump'], 'JavaScript blocked for 300 ms stops nothing, and nothing is made up for afterwards', async (t) => {
+  const { stalled, during, after } = await measure(t)
+  t.true(stalled.end - stalled.begin >= STALL_MS, 'it was blocked')
+  t.true(during.length > 0 && after.length > 0)
+  const bytes = during.reduce((sum, burst) => sum + burst.bytes, 0)
+  t.log(`${bytes} bytes left during the stall, longest gap ${longestGap(during).toFixed(2)} ms, longest train ${longestTrain(after)} bytes`)
+  t.true(bytes >= MIN_BYTES_IN_STALL, `${bytes} bytes left during the stall`)
+  t.true(longestGap(during) <= MAX_GAP_MS, `longest gap ${longestGap(during)} ms`)
+  t.true(longestTrain(after) <= MAX_TRAIN_BYTES, `longest train ${longestTrain(after)} bytes`)
+})
+
+test('a train and a gap would have been seen', (t) => {
+  const even = Array.from({ length: 100 }, (_, at) => ({ at, bytes: QUANTUM_BYTES, firstByte: 0 }))
+  t.is(longestTrain(even), QUANTUM_BYTES)
+  t.is(longestGap(even), 1)
+  // A sender that waits for JavaScript, and then sends everything at once.
+  const stalled = even.map((burst) => ({ ...burst, at: burst.at < 50 || burst.at >= 60 ? burst.at : 59 + burst.at / 1000 }))
+  t.true(longestTrain(stalled) > MAX_TRAIN_BYTES)
+  t.true(longestGap(stalled) > MAX_GAP_MS)
+})

@@ -1,0 +1,1 @@
+//! Shows paceline to JavaScript: handles, one batch of events per wake, teardown.

@@ -1,0 +1,143 @@
+//! Round-trip times of a path: RFC 9002's estimate, and the minimum of the last ten seconds.
+
+use crate::time::{MS, SECOND, timestamp};
+use core::time::Duration;
+use s2n_quic_core::{packet::number::PacketNumberSpace, recovery::RttEstimator};
+
+/// No sample is shorter. An RTT of the same microsecond would make BBR start at 41 GB/s; a UDP round trip wakes two
+/// threads, which alone takes 18 to 37 µs each (reference/limits.md, "Between threads"), so this cuts no real one.
+pub(crate) const FLOOR_NS: u64 = 10_000;
+
+/// No sample is longer: beyond it every stream has idled out.
+const CEILING_NS: u64 = 60 * SECOND;
+
+/// Assumed before the first sample: a first PTO of 100 ms.
+///
+/// Only paths with an injected secret are ever without one: the handshake seeds the others. RFC 9002 §6.2.2 takes
+/// 333 ms, so that a lost first packet costs a second, which is absurd in a rack; s2n-quic-dc takes 2 ms, so that a path
+/// over an ocean sees six needless probes. A tenth of the RFC's costs a 200 ms path one probe packet and a 600 ms path
+/// three (at 100, 300 and 700 ms), and a LAN a tenth of a second.
+const INITIAL_NS: u64 = 33_333_333;
+
+/// RFC 9002 §6.1.2, kGranularity.
+const GRANULARITY_NS: u64 = MS;
+
+/// No probe timeout is shorter. With both cores busy, a thread wakes 2.15 ms late at p99 (reference/limits.md, "Waiting
+/// and pacing"); a shorter timeout probes because somebody slept. s2n-quic-dc has the same floor.
+const PTO_FLOOR_NS: u64 = 2 * MS;
+
+/// Length of one of the two buckets of the windowed minimum.
+const BUCKET_NS: u64 = 5 * SECOND;
+
+/// RTT state of one path.
+#[derive(Clone, Debug)]
+pub(crate) struct Rtt {
+    estimator: RttEstimator,
+    sampled: bool,
+    window: WindowedMin,
+}
+
+impl Rtt {
+    pub(crate) fn new() -> Self {
+        Self {
+            estimator: RttEstimator::new(Duration::from_nanos(INITIAL_NS)),
+            sampled: false,
+            window: WindowedMin::default(),
+        }
+    }
+
+    /// Adds a sample. The peer's acknowledgement delay is given and not subtracted: RFC 9002 §5.3 caps it by
+    /// max_ack_delay, which is 0 here, as in [`pto`](Self::pto): peers acknowledge every batch, and a delay that is left
+    /// in the estimate is also in the timeout.
+    pub(crate) fn sample(&mut self, now_ns: u64, sample_ns: u64, ack_delay_ns: u64) {
+        let sample_ns = sample_ns.clamp(FLOOR_NS, CEILING_NS);
+        self.estimator.update_rtt(
+            Duration::from_nanos(ack_delay_ns.min(CEILING_NS)),
+            Duration::from_nanos(sample_ns),
+            timestamp(now_ns),
+            true,
+            PacketNumberSpace::ApplicationData,
+        );
+        self.sampled = true;
+        self.window.add(now_ns, sample_ns);
+    }
+
+    /// RFC 9002 §5.2: the next sample sets smoothed and minimum anew. BBR itself ignores persistent congestion.
+    pub(crate) fn on_persistent_congestion(&mut self) {
+        self.estimator.on_persistent_congestion();
+    }
+
+    pub(crate) fn estimator(&self) -> &RttEstimator {
+        &self.estimator
+    }
+
+    pub(crate) fn sampled(&self) -> bool {
+        self.sampled
+    }
+
+    pub(crate) fn smoothed(&self) -> u64 {
+        nanos(self.estimator.smoothed_rtt())
+    }
+
+    pub(crate) fn latest(&self) -> u64 {
+        nanos(self.estimator.latest_rtt())
+    }
+
+    pub(crate) fn variance(&self) -> u64 {
+        nanos(self.estimator.rttvar())
+    }
+
+    /// Minimum of the last five to ten seconds in which there were samples. s2n-quic-core's is for life, and a route that
+    /// grew longer would look like a queue for ever.
+    pub(crate) fn windowed_min(&self) -> u64 {
+        self.window.value().unwrap_or_else(|| nanos(self.estimator.min_rtt()))
+    }
+
+    /// RFC 9002 §6.2.1 without backoff and with max_ack_delay 0.
+    pub(crate) fn pto(&self) -> u64 {
+        (self.smoothed() + (4 * self.variance()).max(GRANULARITY_NS)).max(PTO_FLOOR_NS)
+    }
+
+    /// RFC 9002 §6.1.2.
+    pub(crate) fn loss_delay(&self) -> u64 {
+        let rtt = self.smoothed().max(self.latest());
+        (rtt + rtt / 8).max(GRANULARITY_NS)
+    }
+}
+
+/// Durations here are at most `CEILING_NS`.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Minimum of the current and the previous bucket.
+#[derive(Clone, Debug, Default)]
+struct WindowedMin {
+    started_ns: u64,
+    current: Option<u64>,
+    previous: Option<u64>,
+}
+
+impl WindowedMin {
+    fn add(&mut self, now_ns: u64, sample_ns: u64) {
+        let age = now_ns.saturating_sub(self.started_ns);
+        if self.current.is_none() || age >= 2 * BUCKET_NS {
+            *self = Self { started_ns: now_ns, current: Some(sample_ns), previous: None };
+        } else if age >= BUCKET_NS {
+            *self = Self {
+                started_ns: self.started_ns + BUCKET_NS,
+                current: Some(sample_ns),
+                previous: self.current,
+            };
+        } else {
+            self.current = self.current.map(|minimum| minimum.min(sample_ns));
+        }
+    }
+
+    fn value(&self) -> Option<u64> {
+        match (self.current, self.previous) {
+            (Some(current), Some(previous)) => Some(current.min(previous)),
+            (current, previous) => current.or(previous),
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Departure times, catch-up after a stall, and the endpoint's bucket.
+
+use super::Noise;
+use crate::{
+    Algorithm, Controller, Pacer, TokenBucket,
+    time::{MS, SECOND},
+};
+use std::collections::BTreeMap;
+
+const RATES: [u64; 6] = [20_000, 1_250_000, 25_000_000, 125_000_000, 1_250_000_000, 12_500_000_000];
+
+fn controller_with_rtt(rtt_ns: u64) -> Controller {
+    let mut controller = Controller::new(Algorithm::Bbr, 1472, 1);
+    controller.seed_rtt(0, rtt_ns);
+    controller
+}
+
+#[test]
+fn long_run_rate_is_exact() {
+    for rate in RATES {
+        let (mut pacer, mut noise) = (Pacer::new(), Noise::new(rate));
+        let (mut bytes, mut last) = (0u128, 0);
+        for _ in 0..20_000 {
+            // At 12.5 GB/s, a burst of this size takes longer than the 1 µs floor.
+            let burst = 20_000 + noise.below(45_000);
+            last = pacer.schedule(0, burst, rate);
+            bytes += u128::from(burst);
+        }
+        let end = pacer.next_departure();
+        let exact = bytes * u128::from(SECOND) / u128::from(rate);
+        assert!(u128::from(end).abs_diff(exact) <= 1, "{end} instead of {exact} ns at {rate} B/s");
+        assert!(last < end);
+    }
+}
+
+#[test]
+fn no_interval_is_under_a_microsecond() {
+    let mut pacer = Pacer::new();
+    let departures: Vec<u64> = (0..4).map(|_| pacer.schedule(0, 1, 12_500_000_000)).collect();
+    assert_eq!(departures, [0, 1_000, 2_000, 3_000]);
+}
+
+#[test]
+fn departures_never_decrease_and_never_lie_in_the_past() {
+    for seed in 1..=50 {
+        let (mut pacer, mut noise) = (Pacer::new(), Noise::new(seed));
+        let (mut now, mut last) = (0u64, 0);
+        for _ in 0..2_000 {
+            // The clock stands still, runs, idles and steps back.
+            now = match noise.below(10) {
+                0 => now.saturating_sub(noise.below(SECOND)),
+                1 => now + noise.below(SECOND),
+                _ => now + noise.below(MS),
+            };
+            let rate = RATES[noise.below(6) as usize];
+            let bytes = 1 + noise.below(65_536);
+            let departure = pacer.schedule(now, bytes, rate);
+            assert!(departure >= last && departure >= now, "{departure} after {last} at {now}");
+            last = departure;
+            if noise.below(4) == 0 {
+                pacer.refund(bytes, rate);
+            }
+        }
+    }
+}
+
+#[test]
+fn absurd_input_saturates() {
+    let mut pacer = Pacer::new();
+    pacer.schedule(u64::MAX, u64::MAX, 0);
+    assert_eq!(pacer.schedule(0, u64::MAX, 0), u64::MAX);
+    assert_eq!(pacer.next_departure(), u64::MAX);
+    pacer.refund(u64::MAX, 0);
+    pacer.refund(u64::MAX, 1);
+    assert_eq!(pacer.admit(u64::MAX, u64::MAX, 0, u64::MAX, u64::MAX), Ok(()));
+    pacer.refund_admission(u64::MAX, 0);
+}
+
+#[test]
+fn a_new_rate_holds_from_the_next_burst_on() {
+    let mut pacer = Pacer::new();
+    assert_eq!(pacer.schedule(0, 10_000, 10_000_000), 0);
+    assert_eq!(pacer.schedule(0, 10_000, 1_000_000), MS);
+    assert_eq!(pacer.schedule(0, 10_000, 10_000_000), 11 * MS);
+    assert_eq!(pacer.next_departure(), 12 * MS);
+}
+
+#[test]
+fn idling_earns_no_credit() {
+    let mut pacer = Pacer::new();
+    for _ in 0..10 {
+        pacer.schedule(0, 10_000, 10_000_000);
+    }
+    let departures: Vec<u64> = (0..3).map(|_| pacer.schedule(5 * SECOND, 10_000, 10_000_000)).collect();
+    assert_eq!(departures, [5 * SECOND, 5 * SECOND + MS, 5 * SECOND + 2 * MS]);
+}
+
+#[test]
+fn a_refund_gives_back_exactly_what_was_taken() {
+    for seed in 1..=20 {
+        let (mut pacer, mut noise) = (Pacer::new(), Noise::new(seed));
+        let rate = 1_250_000_000 + noise.below(1_000_000);
+        let (mut live, mut cancelled) = (0u128, Vec::new());
+        for _ in 0..5_000 {
+            let bytes = 2_000 + noise.below(60_000);
+            pacer.schedule(0, bytes, rate);
+            if noise.below(3) == 0 {
+                cancelled.push(bytes);
+            } else {
+                live += u128::from(bytes);
+            }
+            if noise.below(8) == 0 {
+                cancelled.drain(..).for_each(|bytes| pacer.refund(bytes, rate));
+            }
+        }
+        cancelled.drain(..).for_each(|bytes| pacer.refund(bytes, rate));
+        pacer.schedule(0, 1_000_000, rate);
+        let exact = (live + 1_000_000) * u128::from(SECOND) / u128::from(rate);
+        let end = u128::from(pacer.next_departure());
+        assert!(end.abs_diff(exact) <= 1, "{end} instead of {exact}");
+    }
+}
+
+#[test]
+fn bursts_are_a_millisecond_within_their_limits() {
+    let pacer = Pacer::new();
+    let blind = Controller::new(Algorithm::Bbr, 1472, 1);
+    assert!(!blind.has_rtt());
+    assert_eq!(pacer.burst_packets(&blind, 1472, 64, 65_507), 8, "12.5 MB/s before the first RTT");
+    assert_eq!(pacer.burst_packets(&blind, 100, 64, 65_507), 10, "at most ten until there is one");
+    let fast = controller_with_rtt(MS / 10);
+    assert!(fast.rate() > 65_507 * 1000, "{}", fast.rate());
+    assert_eq!(pacer.burst_packets(&fast, 1472, 64, 65_507), 44, "bytes bound it");
+    assert_eq!(pacer.burst_packets(&fast, 500, 64, 65_507), 64, "segments bound it");
+    assert_eq!(pacer.burst_packets(&fast, 1472, 1, 65_507), 1, "no segmentation offload");
+    assert_eq!(pacer.burst_packets(&fast, 1472, 64, 100), 1, "never none");
+    assert_eq!(pacer.burst_packets(&fast, 0, 64, 65_507), 64);
+    let slow = controller_with_rtt(200 * MS);
+    assert_eq!(pacer.burst_packets(&slow, 1472, 64, 65_507), 2, "{} B/s", slow.rate());
+    let middle = controller_with_rtt(4 * MS);
+    let expected = (middle.rate() / 1000 / 1472) as usize;
+    assert!(expected > 2 && expected < 44);
+    assert_eq!(pacer.burst_packets(&middle, 1472, 64, 65_507), expected);
+}
+
+#[test]
+fn a_window_that_is_half_used_waits_for_a_whole_burst() {
+    let pacer = Pacer::new();
+    let mut controller = controller_with_rtt(20 * MS);
+    let window = controller.congestion_window();
+    assert_eq!(pacer.window_room(&controller, 0, 4_000), window);
+    assert_eq!(pacer.window_room(&controller, window - 4_000, 4_000), 4_000);
+    assert_eq!(pacer.window_room(&controller, window - 3_999, 4_000), 0, "wait");
+    assert_eq!(
+        pacer.window_room(&controller, window / 2, 2 * window),
+        window - window / 2,
+        "half is not more than half"
+    );
+    assert_eq!(pacer.window_room(&controller, window / 2 + 1, 2 * window), 0);
+    assert_eq!(pacer.window_room(&controller, u64::MAX, 1), 0);
+    controller.on_sent(0, (window - 2_000) as u32, false);
+    assert_eq!(pacer.window_room(&controller, 0, 2_000), 2_000, "in flight counts as well");
+    assert_eq!(pacer.window_room(&controller, 1, 2_000), 0);
+}
+
+/// A worker with a wheel that schedules two milliseconds ahead and releases what is due, and sleeps now and then.
+struct Worker {
+    pacer: Pacer,
+    noise: Noise,
+    wheel: BTreeMap<(u64, u64), (u64, u64)>,
+    order: u64,
+    number: u64,
+    scheduled: u64,
+    rate: u64,
+    rtt_ns: u64,
+    burst: u64,
+    /// When, how much and in which order it left.
+    sent: Vec<(u64, u64, u64)>,
+    held: u64,
+    cancelled: u64,
+}
+
+impl Worker {
+    fn new(rate: u64, rtt_ns: u64, seed: u64) -> Self {
+        Self {
+            pacer: Pacer::new(),
+            noise: Noise::new(seed),
+            wheel: BTreeMap::new(),
+            order: 0,
+            number: 0,
+            scheduled: 0,
+            rate,
+            rtt_ns,
+            burst: (rate / 1000).clamp(2 * 1472, 44 * 1472),
+            sent: Vec::new(),
+            held: 0,
+            cancelled: 0,
+        }
+    }
+
+    fn bound(&self) -> u64 {
+        (2 * self.burst).max(self.rate * self.rtt_ns.min(4 * MS) / SECOND)
+    }
+
+    fn put(&mut self, at: u64, number: u64, bytes: u64) {
+        self.order += 1;
+        self.wheel.insert((at, self.order), (number, bytes));
+    }
+
+    fn fill(&mut self, now: u64) {
+        let ahead = self.burst.max(self.rate / 500);
+        while self.scheduled == 0 || self.scheduled + self.burst <= ahead {
+            // Mostly whole bursts, sometimes a single packet, as a retransmission is.
+            let bytes = if self.noise.below(4) == 0 { 1472 } else { self.burst };
+            let at = self.pacer.schedule(now, bytes, self.rate);
+            self.number += 1;
+            self.put(at, self.number, bytes);
+            self.scheduled += bytes;
+        }
+    }
+
+    /// Releases everything due, as the wheel hands it out: by time, first in first out.
+    fn release(&mut self, now: u64) {
+        let later = self.wheel.split_off(&(now + 1, 0));
+        for (_, (number, bytes)) in std::mem::replace(&mut self.wheel, later) {
+            if self.cancelled > 0 {
+                self.cancelled -= 1;
+                self.scheduled -= bytes;
+                self.pacer.refund(bytes, self.rate);
+                continue;
+            }
+            match self.pacer.admit(now, bytes, self.rate, self.rtt_ns, self.burst) {
+                Ok(()) => {
+                    self.sent.push((now, bytes, number));
+                    self.scheduled -= bytes;
+                }
+                Err(at) => {
+                    assert!(at > now);
+                    self.held += 1;
+                    self.put(at, number, bytes);
+                }
+            }
+        }
+    }
+
+    /// Steps at every due time until `end`, and sleeps through `stalls` (from, until).
+    fn run(&mut self, end: u64, stalls: &[(u64, u64)]) {
+        self.fill(0);
+        while let Some((&(at, _), _)) = self.wheel.first_key_value() {
+            let asleep = stalls.iter().find(|(from, until)| (*from..*until).contains(&at));
+            let now = asleep.map_or(at, |(_, until)| *until);
+            if now > end {
+                return;
+            }
+            self.release(now);
+            self.fill(now);
+        }
+    }
+
+    fn sent_between(&self, from: u64, until: u64) -> u64 {
+        self.sent.iter().filter(|(at, ..)| (from..until).contains(at)).map(|(_, bytes, _)| bytes).sum()
+    }
+
+    /// In no interval did more leave than the bound and what the rate allows in its length (a leaky bucket's verdict).
+    fn check_bound(&self) {
+        let (bound, rate) = (i128::from(self.bound()), i128::from(self.rate));
+        let (mut level, mut last) = (0i128, 0);
+        for &(at, bytes, _) in &self.sent {
+            level = (level - i128::from(at - last) * rate).max(0) + i128::from(bytes) * i128::from(SECOND);
+            last = at;
+            // A nanosecond of rate for rounding.
+            assert!(
+                level <= bound * i128::from(SECOND) + 2 * rate,
+                "{} B at {at} ns exceed {bound} at {rate} B/s",
+                level / i128::from(SECOND)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stall_ends_in_a_bounded_train_and_the_rate_recovers() {
+    let mut caught_up = 0;
+    let mut held = 0;
+    for rate in [1_250_000, 25_000_000, 125_000_000, 1_250_000_000] {
+        for rtt_ns in [50_000, MS, 3 * MS, 20 * MS] {
+            for stall_ns in [MS, 3 * MS, 10 * MS, 100 * MS, SECOND, 10 * SECOND] {
+                let mut worker = Worker::new(rate, rtt_ns, rtt_ns + stall_ns);
+                let from = 200 * MS + 12_345;
+                let until = from + stall_ns;
+                let end = until + 400 * MS;
+                worker.run(end, &[(from, until)]);
+                worker.check_bound();
+                let train = worker.sent_between(until, until + 1);
+                assert!(train > 0 && train <= worker.bound(), "{train} of {}", worker.bound());
+                caught_up += u64::from(train > worker.burst);
+                held += worker.held;
+                // Order within the path.
+                assert!(worker.sent.windows(2).all(|pair| pair[0].2 < pair[1].2), "overtaken");
+                // The rate, before the stall and after it.
+                let settled = until + 20 * MS;
+                let windows = [(0, from), (settled, end)];
+                for (from, until) in windows {
+                    let exact = u128::from(rate) * u128::from(until - from) / u128::from(SECOND);
+                    let sent = u128::from(worker.sent_between(from, until));
+                    let slack = exact / 100 + u128::from(2 * worker.burst);
+                    assert!(
+                        sent.abs_diff(exact) <= slack,
+                        "{sent} instead of {exact}, {rate} B/s, {rtt_ns} ns"
+                    );
+                }
+            }
+        }
+    }
+    assert!(caught_up > 40, "a train longer than a burst left after {caught_up} of 96 stalls");
+    assert!(held > 100, "{held} bursts had to wait");
+}
+
+#[test]
+fn a_path_that_stalls_again_and_again_stays_within_the_bound() {
+    for seed in 1..=20 {
+        let (rate, rtt_ns) = (1_250_000_000, 50_000 * seed);
+        let mut worker = Worker::new(rate, rtt_ns, seed);
+        let (mut noise, mut stalls, mut at) = (Noise::new(seed), Vec::new(), 0);
+        while at < 400 * MS {
+            let from = at + noise.below(2 * MS);
+            at = from + noise.below(3 * MS);
+            stalls.push((from, at));
+        }
+        worker.cancelled = noise.below(20);
+        worker.run(500 * MS, &stalls);
+        worker.check_bound();
+        assert!(worker.held > 20, "{}", worker.held);
+        assert!(worker.sent.windows(2).all(|pair| pair[0].2 < pair[1].2), "overtaken");
+        // Awake for the last tenth: at the rate again.
+        let sent = worker.sent_between(420 * MS, 500 * MS);
+        assert!(sent.abs_diff(rate / 1000 * 80) <= rate / 1000 * 80 / 100 + 2 * worker.burst, "{sent}");
+    }
+}
+
+#[test]
+fn on_time_bursts_are_never_held() {
+    for rate in RATES {
+        let mut worker = Worker::new(rate, 20 * MS, rate);
+        worker.run(SECOND / 2, &[]);
+        assert_eq!(worker.held, 0, "{rate} B/s");
+    }
+}
+
+#[test]
+fn what_is_told_to_wait_makes_the_path_slip() {
+    let (rate, burst) = (100_000_000, 50_000);
+    let mut pacer = Pacer::new();
+    for _ in 0..4 {
+        pacer.schedule(0, burst, rate);
+    }
+    assert_eq!(pacer.next_departure(), 2 * MS);
+    // All four at once: the bound is two bursts, as the RTT is short.
+    assert_eq!(pacer.admit(10 * MS, burst, rate, 100_000, burst), Ok(()));
+    assert_eq!(pacer.admit(10 * MS, burst, rate, 100_000, burst), Ok(()));
+    let later = 10 * MS + MS / 2;
+    assert_eq!(pacer.admit(10 * MS, burst, rate, 100_000, burst), Err(later));
+    assert_eq!(pacer.admit(10 * MS, 1, rate, 100_000, burst), Err(later), "a small one does not overtake");
+    assert_eq!(pacer.next_departure(), later);
+    assert_eq!(pacer.admit(later, burst, rate, 100_000, burst), Ok(()));
+    // What was admitted and did not leave makes room again.
+    assert_eq!(pacer.admit(later, burst, rate, 100_000, burst), Err(later + MS / 2));
+    let mut refunded = pacer.clone();
+    refunded.refund_admission(burst, rate);
+    assert_eq!(refunded.admit(later + MS / 2, 2 * burst, rate, 100_000, burst), Ok(()));
+    assert!(pacer.admit(later + MS / 2, 2 * burst, rate, 100_000, burst).is_err());
+}
+
+#[test]
+fn a_bucket_fills_exactly_and_says_when() {
+    let mut noise = Noise::new(7);
+    for rate in RATES {
+        let burst = 131_072;
+        let mut bucket = TokenBucket::new(rate, burst, 5 * SECOND);
+        let (mut now, mut taken, start) = (5 * SECOND, 0u128, 5 * SECOND);
+        for _ in 0..5_000 {
+            let bytes = 1 + noise.below(65_507);
+            if let Err(at) = bucket.take(now, bytes) {
+                assert!(at > now);
+                let mut early = bucket.clone();
+                assert_eq!(early.take(at - 1, bytes), Err(at), "one nanosecond early");
+                now = at;
+                assert_eq!(bucket.take(now, bytes), Ok(()), "when it said");
+            }
+            taken += u128::from(bytes);
+            let filled = u128::from(rate) * u128::from(now - start) / u128::from(SECOND);
+            assert!(taken <= filled + u128::from(burst), "never more than the burst ahead");
+        }
+        let filled = u128::from(rate) * u128::from(now - start) / u128::from(SECOND);
+        assert!(taken + u128::from(rate / SECOND + 1) >= filled, "and never behind: {taken} of {filled}");
+    }
+}
+
+#[test]
+fn a_bucket_refunds_goes_into_debt_and_changes_its_rate() {
+    let mut bucket = TokenBucket::new(1_000, 100, 0);
+    assert_eq!(bucket.take(0, 100), Ok(()));
+    assert_eq!(bucket.take(0, 1), Err(MS));
+    bucket.refund(40);
+    assert_eq!(bucket.take(0, 40), Ok(()));
+    bucket.refund(1_000);
+    assert_eq!(bucket.take(0, 101), Ok(()), "a full bucket lets go what is larger than itself");
+    assert_eq!(bucket.take(0, 100), Err(101 * MS), "and is in debt for it");
+    bucket.set_rate(50 * MS, 10_000);
+    assert_eq!(bucket.take(50 * MS, 100), Err(50 * MS + 5_100_000));
+    assert_eq!(bucket.take(SECOND, 100), Ok(()));
+    assert_eq!(bucket.take(MS, 100), Err(SECOND + 10 * MS), "its clock does not step back");
+    // Nothing overflows.
+    let mut bucket = TokenBucket::new(u64::MAX, u64::MAX, 0);
+    bucket.refund(u64::MAX);
+    assert_eq!(bucket.take(u64::MAX, u64::MAX), Ok(()));
+    bucket.set_rate(u64::MAX, 0);
+    assert_eq!(bucket.take(u64::MAX, u64::MAX), Err(u64::MAX));
+}

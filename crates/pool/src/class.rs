@@ -1,0 +1,60 @@
+//! Sizes of buffers.
+
+/// The longest buffer there is, in bytes: one full GSO burst.
+pub const MAX_LEN: usize = 64 << 10;
+
+/// A size of buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A datagram.
+    Small,
+    /// A short burst.
+    Medium,
+    /// A full burst.
+    Large,
+}
+
+impl Class {
+    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
+
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Self::Small => 2 << 10,
+            Self::Medium => 16 << 10,
+            Self::Large => MAX_LEN,
+        }
+    }
+
+    /// The smallest class that holds `len` bytes.
+    pub(crate) fn fitting(len: usize) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| len <= class.bytes())
+    }
+
+    /// The class that a buffer belongs to; buffers are never cut.
+    pub(crate) const fn of(buffer: &[u8]) -> Self {
+        match buffer.len() {
+            MAX_LEN.. => Self::Large,
+            0x4000.. => Self::Medium,
+            _ => Self::Small,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_that_fits() {
+        for (len, bytes) in
+            [(0, 2048), (2048, 2048), (2049, 16384), (16384, 16384), (16385, 65536), (65536, 65536)]
+        {
+            assert_eq!(Class::fitting(len).map(Class::bytes), Some(bytes), "{len}");
+        }
+        assert_eq!(Class::fitting(65_537), None);
+        assert_eq!(Class::fitting(usize::MAX), None);
+        for class in Class::ALL {
+            assert_eq!(Class::of(&vec![0; class.bytes()]), class);
+        }
+    }
+}

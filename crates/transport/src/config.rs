@@ -1,0 +1,85 @@
+//! Everything an endpoint's bounds and behaviour are made of, with defaults from ARCHITECTURE.md, "Bounds and defaults".
+
+use paceline_handshake::Secret;
+use paceline_pacer::Algorithm;
+use std::sync::Arc;
+
+/// One millisecond in ns.
+pub const MS: u64 = 1_000_000;
+/// One second in ns.
+pub const SECOND: u64 = 1_000 * MS;
+
+/// Configuration of a worker. Sizes are bytes, times ns, rates bytes per second.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Packet memory in all, bytes.
+    pub pool_bytes: usize,
+    /// Of it, kept for retransmissions, acknowledgements and receiving.
+    pub pool_reserve_bytes: usize,
+    /// Largest UDP payload sent over IPv4, and over IPv6.
+    pub max_datagram_v4: u16,
+    /// See `max_datagram_v4`.
+    pub max_datagram_v6: u16,
+    /// A stream's unsealed bytes; the application side enforces it.
+    pub send_buffer_bytes: u64,
+    /// A stream's receive window at first.
+    pub initial_window: u64,
+    /// A stream's receive window at most.
+    pub max_window: u64,
+    /// Sum of all receive windows above the initial ones.
+    pub window_budget: u64,
+    /// Transmissions of a stream in the wheel, 1 to 256.
+    pub max_in_flight_transmissions: u32,
+    /// Scheduled and unsent time of a path, ns.
+    pub max_schedule_ahead_ns: u64,
+    /// Endpoint-wide rate cap, bytes per second.
+    pub max_rate: Option<u64>,
+    /// Congestion controller of new paths.
+    pub congestion_control: Algorithm,
+    /// Prefer AES-256-GCM.
+    pub aes_256: bool,
+    /// Nothing authentic for this long ends a stream.
+    pub idle_timeout_ns: u64,
+    /// Probe every third of the idle timeout while a stream waits for something.
+    pub keep_alive: bool,
+    /// Streams a peer may have open; 0 while the application takes none. Changed by `Command::AcceptStreams`.
+    pub max_incoming_streams: u32,
+    /// Streams of the endpoint.
+    pub max_streams: u32,
+    /// Paths of the endpoint.
+    pub max_paths: u32,
+    /// Completion records waiting for the application.
+    pub max_records: usize,
+    /// Accept handshakes with these; empty: accept none.
+    pub secrets: Arc<[Secret]>,
+    /// Bound into the handshake; both sides must agree.
+    pub application: Option<Arc<str>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            pool_bytes: 32 << 20,
+            pool_reserve_bytes: 1 << 20,
+            max_datagram_v4: 1472,
+            max_datagram_v6: 1452,
+            send_buffer_bytes: 4 << 20,
+            initial_window: 256 << 10,
+            max_window: 16 << 20,
+            window_budget: 48 << 20,
+            max_in_flight_transmissions: 16,
+            max_schedule_ahead_ns: 2 * MS,
+            max_rate: None,
+            congestion_control: Algorithm::Bbr,
+            aes_256: false,
+            idle_timeout_ns: 30 * SECOND,
+            keep_alive: true,
+            max_incoming_streams: 1024,
+            max_streams: 65_536,
+            max_paths: 16_384,
+            max_records: 4096,
+            secrets: Arc::from([]),
+            application: None,
+        }
+    }
+}

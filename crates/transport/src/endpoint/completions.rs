@@ -1,0 +1,165 @@
+//! What became of transmissions: the stream learns it, the controller hears of departures, credit comes back.
+
+use super::Endpoint;
+use crate::{
+    app::Record,
+    config::{MS, SECOND},
+    error::Failure,
+    path::recovery::SentBurst,
+    stream::SendTrouble,
+    transmission::{Completion, Kind, Outcome, SendError, StreamKey, Transmission},
+};
+
+/// The same errno for this long with nothing sent ends a stream.
+const SEND_PATIENCE_NS: u64 = 3 * SECOND;
+/// EMSGSIZE on Linux; environments report it as [`SendError::TooLarge`].
+const EMSGSIZE: i32 = 90;
+/// A failed send is tried again after at least this long.
+const MIN_SEND_RETRY_NS: u64 = MS;
+const MAX_SEND_RETRY_EXPONENT: u32 = 8;
+
+impl Endpoint {
+    pub(super) fn apply_completions(&mut self, now_ns: u64) {
+        let mut ready = std::mem::take(&mut self.completed);
+        self.completions_ready.take(&mut ready);
+        for key in ready.drain(..) {
+            let mut batch = std::mem::take(&mut self.results);
+            if let Some(stream) = self.streams.get(key) {
+                stream.completions.take(&mut batch);
+            }
+            for completion in batch.drain(..) {
+                self.on_completion(key, completion, now_ns);
+            }
+            self.results = batch;
+            self.after_completions(key, now_ns);
+        }
+        self.completed = ready;
+    }
+
+    fn on_completion(&mut self, key: StreamKey, completion: Completion, now_ns: u64) {
+        let Completion { transmission, outcome } = completion;
+        let Some(stream) = self.streams.get_mut(key) else {
+            self.recycle(transmission);
+            return;
+        };
+        if !transmission.kind.is_stream_data() {
+            stream.recv.control_out = stream.recv.control_out.saturating_sub(1);
+            self.recycle(transmission);
+            return;
+        }
+        stream.pending = stream.pending.saturating_sub(1);
+        if transmission.kind != Kind::Data {
+            stream.pending_recovery = stream.pending_recovery.saturating_sub(1);
+        }
+        let path = transmission.path.and_then(|path| self.paths.get_mut(path));
+        match (outcome, path) {
+            (Outcome::Sent { at_ns }, Some(path)) => {
+                stream.send_error = None;
+                // App-limited is decided now, not when the packet was built: nothing is left that could have used the window.
+                let app_limited = path.ready.is_empty() && path.scheduled_bytes == 0 && !stream.has_new_data();
+                for info in &transmission.infos {
+                    stream.send.on_sent(info.space, info.number, at_ns, app_limited, &mut path.controller);
+                }
+                if let (Some(first), Some(last)) = (transmission.infos.first(), transmission.infos.last()) {
+                    path.recovery.order.push_back(SentBurst {
+                        stream: key,
+                        space: first.space,
+                        first: first.number,
+                        last: last.number,
+                        sent_ns: at_ns,
+                    });
+                    path.recovery.last_sent_ns = path.recovery.last_sent_ns.max(at_ns);
+                }
+                if let Some(path) = transmission.path {
+                    self.arm_path(path, now_ns);
+                }
+            }
+            (Outcome::Failed { error, .. }, _) => self.on_send_failed(key, &transmission, error, now_ns),
+            (Outcome::Cancelled, _) | (Outcome::Sent { .. }, None) => {
+                for info in &transmission.infos {
+                    stream.send.on_unsent(info.space, info.number);
+                }
+            }
+        }
+        self.record(&transmission, outcome);
+        self.recycle(transmission);
+    }
+
+    /// Not retried at once: a firewall that answers EPERM would cost a core.
+    fn on_send_failed(&mut self, key: StreamKey, transmission: &Transmission, error: SendError, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        for info in &transmission.infos {
+            stream.send.on_unsent(info.space, info.number);
+        }
+        let errno = match error {
+            SendError::TooLarge => EMSGSIZE,
+            SendError::Os(errno) => errno,
+        };
+        let trouble = match stream.send_error {
+            Some(trouble) if trouble.errno == errno => {
+                SendTrouble { exponent: trouble.exponent.saturating_add(1).min(MAX_SEND_RETRY_EXPONENT), ..trouble }
+            }
+            _ => SendTrouble { errno, since_ns: now_ns, exponent: 0 },
+        };
+        stream.send_error = Some(trouble);
+        if now_ns.saturating_sub(trouble.since_ns) >= SEND_PATIENCE_NS {
+            self.fail_stream(key, Failure::Send(errno), now_ns);
+            return;
+        }
+        let pto = stream.path.and_then(|path| self.paths.get(path)).map_or(0, |path| path.controller.pto());
+        let wait = (pto / 4).max(MIN_SEND_RETRY_NS).saturating_mul(1u64.wrapping_shl(trouble.exponent));
+        // `wait` doubles up to 256 ms, so the patience above is spent in about a dozen attempts.
+        stream.send.retry_at_ns = now_ns.saturating_add(wait.min(SECOND / 4));
+        self.arm_stream_at(key, stream_retry(now_ns, wait));
+    }
+
+    fn after_completions(&mut self, key: StreamKey, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.pending == 0
+            && let Some(priority) = stream.next_priority.take()
+        {
+            stream.priority = priority;
+        }
+        if stream.recv.ack_due {
+            self.owe_control(key);
+        }
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let path = stream.path;
+        if let Some(path) = path.and_then(|path| self.paths.get_mut(path)) {
+            Self::charge_held(path, stream);
+        }
+        self.make_ready(key, now_ns);
+        if let Some(path) = path {
+            self.touch_path(path);
+            self.activate(path);
+        }
+        self.finish_if_over(key, now_ns);
+    }
+
+    /// Tells the application, if it asked for completions.
+    pub(super) fn record(&mut self, transmission: &Transmission, outcome: Outcome) {
+        if !transmission.recorded || !transmission.kind.is_stream_data() {
+            return;
+        }
+        let waiting = self.shared.outbox().records.len().saturating_add(self.outbox.records.len());
+        if waiting >= self.config.max_records {
+            if let Some(key) = transmission.key
+                && let Some(stream) = self.streams.get_mut(key)
+            {
+                stream.skipped = stream.skipped.saturating_add(1);
+                self.announce(key);
+            }
+            return;
+        }
+        self.outbox.records.push(Record {
+            stream: transmission.stream,
+            outcome,
+            scheduled_ns: transmission.scheduled_ns,
+            packets: transmission.infos.clone(),
+        });
+    }
+}
+
+fn stream_retry(now_ns: u64, wait_ns: u64) -> u64 {
+    now_ns.saturating_add(wait_ns.min(SECOND / 4))
+}

@@ -1,0 +1,87 @@
+//! Control packets: the newest state of a receiving half, at priority 0, at most two out per stream.
+//!
+//! An acknowledgement owed is a flag, so what is encoded is always the newest state, and a peer that floods us makes us owe
+//! one packet, not many.
+
+use super::Endpoint;
+use crate::{
+    stream::{Phase, recv::MAX_CONTROL_OUT},
+    transmission::{Ecn, Kind, Owner, StreamKey, Transmission},
+};
+use paceline_pool::{Purpose, Segments};
+use paceline_wire::packet::control;
+use std::sync::Arc;
+
+/// Upstream sizes control packets to this.
+const MAX_CONTROL_PACKET: usize = 1200;
+
+impl Endpoint {
+    /// The stream owes its peer a control packet.
+    pub(super) fn owe_control(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(key)
+            && !stream.control_listed
+            && stream.recv.control_out < MAX_CONTROL_OUT
+        {
+            stream.control_listed = true;
+            self.control_due.push_back(key);
+        }
+    }
+
+    pub(super) fn fill_control(&mut self, now_ns: u64) {
+        while let Some(key) = self.control_due.pop_front() {
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            stream.control_listed = false;
+            if stream.recv.ack_due && stream.recv.control_out < MAX_CONTROL_OUT && !self.send_control(key, now_ns) {
+                // The reserve is used up: the flag stays, and the next packet or completion brings the stream back.
+                self.busy = true;
+                return;
+            }
+            self.finish_if_over(key, now_ns);
+        }
+    }
+
+    fn send_control(&mut self, key: StreamKey, now_ns: u64) -> bool {
+        let Some(stream) = self.streams.get_mut(key) else { return true };
+        let Some(path_key) = stream.path else { return true };
+        let Some(path) = self.paths.get(path_key) else { return true };
+        let (Some(keys), Some(credentials)) = (&stream.keys, stream.credentials) else { return true };
+        if matches!(stream.phase, Phase::Waiting) {
+            return true;
+        }
+        let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Reserved) else {
+            return false;
+        };
+        let header = control::Header {
+            credentials,
+            queue_id: Some(stream.peer_queue_id),
+            source_queue_id: stream.announce_queue.then_some(stream.queue_id),
+            number: stream.recv.next_control,
+        };
+        let mut frames = [0u8; MAX_CONTROL_PACKET];
+        let len = stream.recv.encode_control(None, &mut frames);
+        let frames = frames.get(..len).unwrap_or(&[]);
+        let Ok(len) = control::encode(&header, frames, &keys.control_seal, unfilled.buffer()) else { return true };
+        let filled = unfilled.fill(len);
+        stream.last_control.clear();
+        stream.last_control.extend_from_slice(filled.bytes());
+        stream.recv.control_out = stream.recv.control_out.saturating_add(1);
+        self.stats.control_transmissions = self.stats.control_transmissions.saturating_add(1);
+        let transmission = Transmission {
+            kind: Kind::Control,
+            remote: path.remote,
+            local: path.local,
+            ecn: Ecn::Ect0,
+            priority: 0,
+            segments: Segments::new(filled, len),
+            infos: Vec::new(),
+            scheduled_ns: now_ns,
+            path: Some(path_key),
+            stream: stream.id,
+            key: Some(key),
+            owner: Owner::Stream(Arc::downgrade(&stream.completions)),
+            recorded: false,
+        };
+        self.schedule(transmission, now_ns);
+        true
+    }
+}

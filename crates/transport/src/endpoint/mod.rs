@@ -1,0 +1,277 @@
+//! Everything of one endpoint but its world: peers, paths, streams, the wheel, and the order in which they are served.
+//!
+//! One file per station of a byte's way (ARCHITECTURE.md, "One byte's way"): `commands` and `receive` bring work in,
+//! `completions` and `acks` settle it, `timers` wake it, `fill` and `control` make transmissions, `release` hands them to
+//! the environment, `news` tells the application.
+
+mod acks;
+mod commands;
+mod completions;
+mod control;
+mod fill;
+mod news;
+mod peers;
+mod receive;
+mod release;
+mod streams;
+mod time_wait;
+mod timers;
+
+use crate::{
+    app::{Command, Outbox, PeerId, Shared, StreamId},
+    completion::Ready,
+    config::Config,
+    environment::{Backpressure, Environment},
+    path::{Path, schedule::PRIORITIES},
+    stats::EndpointStats,
+    stream::{Stream, flow::WindowBudget},
+    table::Table,
+    transmission::{Completion, Info, PathKey, StreamKey, Transmission},
+    worker::Step,
+};
+use paceline_handshake::{AttemptId, Established, Handshake};
+use paceline_pacer::TokenBucket;
+use paceline_pool::Pool;
+use paceline_wheel::{Prioritized, Wheel};
+use paceline_wire::CredentialId;
+use peers::Peer;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+use time_wait::TimeWait;
+use timers::Timer;
+
+/// Source of randomness lent by the environment for one call.
+pub(crate) type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
+
+/// Bursts received in one step, so that acknowledgements and departures wait for at most this many.
+const RECEIVE_BATCH: usize = 8;
+/// Recycled per-packet vectors.
+const MAX_SPARE_INFOS: usize = 256;
+/// A UDP payload at most.
+const MAX_DATAGRAM: usize = 65_535;
+
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    config: Config,
+    pool: Arc<Pool>,
+    shared: Arc<Shared>,
+    completions_ready: Arc<Ready>,
+    wheel: Prioritized<Transmission, PRIORITIES>,
+    /// Taken out of the wheel; the environment would not have them yet.
+    due: VecDeque<Transmission>,
+    backpressure: Backpressure,
+    timers: Wheel<Timer>,
+    bucket: Option<TokenBucket>,
+    bucket_hold_ns: u64,
+    handshake: Handshake,
+    peers: BTreeMap<PeerId, Peer>,
+    attempts: BTreeMap<AttemptId, PeerId>,
+    half_open: BTreeMap<CredentialId, Box<Established>>,
+    by_credential: BTreeMap<CredentialId, PathKey>,
+    paths: Table<PathKey, Path>,
+    streams: Table<StreamKey, Stream>,
+    by_id: BTreeMap<StreamId, StreamKey>,
+    time_wait: TimeWait,
+    budget: WindowBudget,
+    next_peer: PeerId,
+    next_stream: StreamId,
+    /// Paths that may have something to fill.
+    active: VecDeque<PathKey>,
+    /// Paths with ACK news of this step.
+    settle: Vec<PathKey>,
+    /// Streams that owe a control packet.
+    control_due: VecDeque<StreamKey>,
+    /// Streams with news for the application.
+    news: Vec<StreamKey>,
+    outbox: Outbox,
+    /// Paths that found the pool empty.
+    starved: Vec<PathKey>,
+    scratch: Vec<u8>,
+    spare_infos: Vec<Vec<Info>>,
+    commands: Vec<Command>,
+    results: Vec<Completion>,
+    completed: Vec<StreamKey>,
+    stats: EndpointStats,
+    touched_paths: Vec<PathKey>,
+    /// By slot: when its entry in the timer wheel fires.
+    stream_timers: Vec<Option<u64>>,
+    shutting_down: bool,
+    drained: bool,
+    /// News was put into `Shared` in this step.
+    published: bool,
+    /// Work is left that is due now.
+    busy: bool,
+}
+
+impl Endpoint {
+    pub(crate) fn new(
+        config: Config,
+        pool: Arc<Pool>,
+        shared: Arc<Shared>,
+        now_ns: u64,
+        random: Random<'_>,
+    ) -> Self {
+        let handshake = Handshake::new(peers::handshake_config(&config), config.secrets.clone(), now_ns, random);
+        // A timer per stream and two per path, each at most re-armed a few times before its stale entry fires.
+        let timers = (config.max_streams as usize)
+            .saturating_add(config.max_paths as usize)
+            .saturating_mul(8)
+            .saturating_add(1024);
+        // No more transmissions than the pool has descriptors of the smallest class.
+        let transmissions = (config.pool_bytes / 2048).saturating_add(1024);
+        Self {
+            completions_ready: Arc::default(),
+            wheel: Prioritized::new(now_ns, transmissions),
+            due: VecDeque::new(),
+            backpressure: Backpressure::None,
+            timers: Wheel::new(now_ns, timers),
+            bucket: config.max_rate.map(|rate| release::token_bucket(rate, now_ns)),
+            bucket_hold_ns: 0,
+            handshake,
+            peers: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            half_open: BTreeMap::new(),
+            by_credential: BTreeMap::new(),
+            paths: Table::new(config.max_paths),
+            streams: Table::new(config.max_streams),
+            by_id: BTreeMap::new(),
+            time_wait: TimeWait::default(),
+            budget: WindowBudget::new(config.window_budget),
+            next_peer: 2,
+            next_stream: 2,
+            active: VecDeque::new(),
+            settle: Vec::new(),
+            control_due: VecDeque::new(),
+            news: Vec::new(),
+            outbox: Outbox::default(),
+            starved: Vec::new(),
+            scratch: vec![0; MAX_DATAGRAM],
+            spare_infos: Vec::new(),
+            commands: Vec::new(),
+            results: Vec::new(),
+            completed: Vec::new(),
+            stats: EndpointStats::default(),
+            touched_paths: Vec::new(),
+            stream_timers: Vec::new(),
+            shutting_down: false,
+            drained: false,
+            published: false,
+            busy: false,
+            config,
+            pool,
+            shared,
+        }
+    }
+
+    /// The order of a step: inbox, receive, completions, ACKs, timers, fill, submit, events. Each stage sees what the ones
+    /// before it found, so a completion is settled before the ACK that names it, and credit before the fill that spends it.
+    pub(crate) fn step<E: Environment>(&mut self, environment: &mut E, now_ns: u64) -> Step {
+        self.busy = false;
+        self.published = false;
+        self.take_commands(now_ns, &mut |out| environment.random(out));
+        self.receive_batch(environment, now_ns);
+        self.collect_results(environment);
+        self.apply_completions(now_ns);
+        self.settle_paths(now_ns);
+        self.run_timers(now_ns);
+        self.run_handshake(now_ns, &mut |out| environment.random(out));
+        self.fill_control(now_ns);
+        self.fill_paths(environment, now_ns);
+        self.release(environment, now_ns);
+        // An environment that answers at once has its verdicts settled in the same step: a burst's credit is free again
+        // before the loop sleeps.
+        self.collect_results(environment);
+        self.apply_completions(now_ns);
+        self.publish(now_ns);
+        Step {
+            next_wake_ns: self.next_wake(now_ns),
+            busy: self.busy || !self.active.is_empty(),
+            news: self.published,
+            done: self.drained,
+        }
+    }
+
+    fn receive_batch<E: Environment>(&mut self, environment: &mut E, now_ns: u64) {
+        for _ in 0..RECEIVE_BATCH {
+            let Some(received) = environment.receive(now_ns) else { return };
+            self.on_received(&received, &mut |out| environment.random(out));
+        }
+        self.busy = true;
+    }
+
+    fn next_wake(&self, now_ns: u64) -> Option<u64> {
+        let mut next = self.timers.next_expiry();
+        let mut at = |time: Option<u64>| {
+            next = match (next, time) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            }
+        };
+        at(self.handshake.next_timeout());
+        at(self.time_wait.next_expiry());
+        match self.backpressure {
+            // Control and data alike wait for the socket.
+            Backpressure::UntilWritable => {}
+            Backpressure::Until(time) => at(Some(time)),
+            Backpressure::None => at(self.wheel.next_expiry()),
+        }
+        if !self.starved.is_empty() {
+            // Something comes home when an ACK or a completion arrives; this is for the case that neither will.
+            at(Some(now_ns.saturating_add(crate::config::MS)));
+        }
+        next
+    }
+
+    /// Puts the path on the list of those that may fill.
+    fn activate(&mut self, key: PathKey) {
+        if let Some(path) = self.paths.get_mut(key)
+            && !path.active
+            && !path.ready.is_empty()
+        {
+            path.active = true;
+            self.active.push_back(key);
+        }
+    }
+
+    /// Puts the stream on its path's ready list if it has something to send.
+    fn make_ready(&mut self, key: StreamKey, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Some(path_key) = stream.path else { return };
+        if !stream.ready && stream.wants_to_send(now_ns, self.config.max_in_flight_transmissions) {
+            let Some(path) = self.paths.get_mut(path_key) else { return };
+            stream.ready = true;
+            stream.deficit = 0;
+            path.ready.push_back(stream.priority, key);
+        }
+        if stream.ready {
+            self.activate(path_key);
+        }
+    }
+
+    /// The stream has news for the application.
+    fn announce(&mut self, key: StreamKey) {
+        if let Some(stream) = self.streams.get_mut(key)
+            && !stream.news.listed
+        {
+            stream.news.listed = true;
+            self.news.push(key);
+        }
+    }
+
+    /// Brings the path's account of retained bytes up to date with the stream's.
+    fn charge_held(path: &mut Path, stream: &mut Stream) {
+        path.held_bytes = path
+            .held_bytes
+            .saturating_sub(stream.held_charged)
+            .saturating_add(stream.send.held_bytes);
+        stream.held_charged = stream.send.held_bytes;
+    }
+
+    fn touch_path(&mut self, key: PathKey) {
+        if self.touched_paths.last() != Some(&key) {
+            self.touched_paths.push(key);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! News for the application: dirty flags become updates, updates are merged into the shared outbox once per step.
+
+use super::Endpoint;
+use crate::{
+    app::{Outbox, StreamUpdate},
+    stats::PathStats,
+    transmission::StreamKey,
+};
+use std::sync::Arc;
+
+impl Endpoint {
+    /// Writes the newest state of everything that has news into the shared outbox.
+    pub(super) fn publish(&mut self, now_ns: u64) {
+        let mut news = std::mem::take(&mut self.news);
+        for key in news.drain(..) {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.news.listed = false;
+                self.write_update(key);
+                self.finish_if_over(key, now_ns);
+            }
+        }
+        if self.news.is_empty() {
+            self.news = news;
+        }
+        if !self.drained && self.is_drained() {
+            self.drained = true;
+            self.outbox.drained = true;
+        }
+        if !self.outbox.is_empty() {
+            let shared = Arc::clone(&self.shared);
+            let mut outbox = shared.outbox();
+            outbox.peers.append(&mut self.outbox.peers);
+            outbox.records.append(&mut self.outbox.records);
+            outbox.streams.append(&mut self.outbox.streams);
+            outbox.drained |= self.outbox.drained;
+            self.outbox.drained = false;
+            self.published = true;
+        }
+        self.publish_stats();
+    }
+
+    /// Merges a stream's newest state into its update in the shared outbox, which it has at most one of.
+    pub(super) fn write_update(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let shared = Arc::clone(&self.shared);
+        let mut outbox = shared.outbox();
+        self.published = true;
+        let Outbox { epoch, streams, .. } = &mut *outbox;
+        let index = match stream.update {
+            Some((at, index)) if at == *epoch && streams.get(index).is_some_and(|update| update.stream == stream.id) => {
+                index
+            }
+            _ => {
+                streams.push(StreamUpdate { stream: stream.id, ..StreamUpdate::default() });
+                streams.len().saturating_sub(1)
+            }
+        };
+        stream.update = Some((*epoch, index));
+        let Some(update) = streams.get_mut(index) else { return };
+        if std::mem::take(&mut stream.news.accepted) {
+            update.accepted_from = Some(stream.peer);
+        }
+        if !stream.recv.stopped && stream.failure.is_none() {
+            stream.recv.buffer.read(&mut update.readable);
+            if stream.recv.buffer.is_finished() && !stream.recv.finished {
+                stream.recv.finished = true;
+                update.end = true;
+            }
+        }
+        stream.news.progress = false;
+        update.sealed = stream.send.next_offset;
+        update.acknowledged = stream.send.acknowledged.prefix();
+        update.fin_acknowledged = stream.send.is_finished();
+        update.failure = stream.failure;
+        update.closed |= stream.news.closed;
+        update.transmissions = stream.transmissions;
+        update.unrecorded = stream.unrecorded;
+        update.skipped = update.skipped.saturating_add(std::mem::take(&mut stream.skipped));
+    }
+
+    fn publish_stats(&mut self) {
+        let pool = self.pool.stats();
+        self.stats.pool_lent = pool.lent as u64;
+        self.stats.pool_capacity_bytes = pool.capacity_bytes as u64;
+        let mut stats = self.shared.stats_mut();
+        stats.endpoint.clone_from(&self.stats);
+        for key in self.touched_paths.drain(..) {
+            let slot = key.slot as usize;
+            if stats.paths.len() <= slot {
+                stats.paths.resize(slot.saturating_add(1), PathStats::default());
+            }
+            if let Some(entry) = stats.paths.get_mut(slot) {
+                *entry = self.paths.get(key).map(crate::path::Path::stats).unwrap_or_default();
+            }
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Peers and their paths: handshakes begun, answered and failed.
+
+use super::{Endpoint, Random};
+use crate::{
+    app::{PeerId, PeerUpdate},
+    config::Config,
+    error::Failure,
+    path::Path,
+    stream::Phase,
+    transmission::{Ecn, Kind, Owner, PathKey, StreamKey, Transmission},
+};
+use paceline_handshake::{AttemptId, Established, Event, FailReason, Secret};
+use paceline_pool::{Purpose, Segments};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// Peers of an endpoint, connecting ones included.
+const MAX_PEERS: usize = 16_384;
+
+/// Somebody streams can be opened to, or come from.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) remote: SocketAddr,
+    accepted: bool,
+    attempt: Option<AttemptId>,
+    pub(super) path: Option<PathKey>,
+    max_rate: Option<u64>,
+    /// Streams opened before there was a path. Bounded by the endpoint's stream limit.
+    waiting: VecDeque<StreamKey>,
+    closing: bool,
+}
+
+pub(super) fn handshake_config(config: &Config) -> paceline_handshake::Config {
+    paceline_handshake::Config {
+        accept: !config.secrets.is_empty(),
+        application: config.application.clone(),
+        initial_max_data: config.initial_window,
+        max_streams: config.max_incoming_streams,
+        idle_timeout_ms: u32::try_from(config.idle_timeout_ns / crate::config::MS).unwrap_or(u32::MAX),
+        max_datagram: config.max_datagram_v4.max(config.max_datagram_v6),
+        aes_256: config.aes_256,
+        ..paceline_handshake::Config::default()
+    }
+}
+
+impl Endpoint {
+    #[allow(clippy::too_many_arguments, reason = "the fields of one command")]
+    pub(super) fn connect(
+        &mut self,
+        peer: PeerId,
+        remote: SocketAddr,
+        secrets: &Arc<[Secret]>,
+        timeout_ns: u64,
+        max_rate: Option<u64>,
+        now_ns: u64,
+        random: Random<'_>,
+    ) {
+        if self.peers.contains_key(&peer) {
+            return;
+        }
+        let full = self.peers.len() >= MAX_PEERS || self.shutting_down;
+        let attempt = if full {
+            None
+        } else {
+            self.handshake.connect(now_ns, remote, secrets, timeout_ns, random).ok()
+        };
+        let Some(attempt) = attempt else {
+            self.tell_peer(peer, remote, false, None, Some(Err(Failure::HandshakeLimit)));
+            return;
+        };
+        self.attempts.insert(attempt, peer);
+        self.peers.insert(
+            peer,
+            Peer {
+                remote,
+                accepted: false,
+                attempt: Some(attempt),
+                path: None,
+                max_rate,
+                waiting: VecDeque::new(),
+                closing: false,
+            },
+        );
+    }
+
+    /// Timers, queued Initiations, and what the handshake has to say.
+    pub(super) fn run_handshake(&mut self, now_ns: u64, random: Random<'_>) {
+        if self.handshake.next_timeout().is_some_and(|at| at <= now_ns) {
+            self.handshake.advance(now_ns, random);
+        }
+        self.collect_handshake(now_ns, random);
+    }
+
+    /// Events first: `Usable` makes a path, whose streams leave together with the Confirm.
+    pub(super) fn collect_handshake(&mut self, now_ns: u64, random: Random<'_>) {
+        while let Some(event) = self.handshake.poll_event() {
+            match event {
+                Event::Usable { attempt, path } => self.on_usable(attempt, &path, now_ns, random),
+                Event::HalfOpen { path } => {
+                    self.half_open.insert(path.credential_id, path);
+                }
+                Event::Confirmed { credential_id, remote, reset_token } => {
+                    self.on_confirmed(&credential_id, remote, reset_token, random);
+                }
+                Event::Expired { credential_id } => {
+                    self.half_open.remove(&credential_id);
+                }
+                Event::Failed { attempt, credential_id, error } => {
+                    let failure = match error {
+                        FailReason::Timeout => Failure::HandshakeTimeout,
+                        FailReason::Refused(reason) => Failure::HandshakeRefused(reason),
+                        FailReason::SecretRemoved => Failure::Closed,
+                    };
+                    let peer = self.attempts.remove(&attempt).or_else(|| {
+                        let path = self.by_credential.get(&credential_id?)?;
+                        Some(self.paths.get(*path)?.peer)
+                    });
+                    if let Some(peer) = peer {
+                        self.end_peer(peer, Some(failure), now_ns);
+                    }
+                }
+            }
+        }
+        while let Some(message) = self.handshake.poll_message() {
+            self.send_datagram(message.bytes(), message.remote, message.local, Kind::Handshake, now_ns);
+        }
+    }
+
+    /// One datagram outside of any stream's accounts. Dropped when the pool's reserve is used up: its sender repeats it.
+    pub(super) fn send_datagram(
+        &mut self,
+        bytes: &[u8],
+        remote: SocketAddr,
+        local: Option<IpAddr>,
+        kind: Kind,
+        now_ns: u64,
+    ) {
+        let Ok(mut unfilled) = self.pool.take(bytes.len(), Purpose::Reserved) else { return };
+        let Some(out) = unfilled.buffer().get_mut(..bytes.len()) else { return };
+        out.copy_from_slice(bytes);
+        let segments = Segments::new(unfilled.fill(bytes.len()), bytes.len());
+        self.stats.control_transmissions = self.stats.control_transmissions.saturating_add(1);
+        self.schedule(
+            Transmission {
+                kind,
+                remote,
+                local,
+                ecn: Ecn::NotEct,
+                priority: 0,
+                segments,
+                infos: Vec::new(),
+                scheduled_ns: now_ns,
+                path: None,
+                stream: 0,
+                key: None,
+                owner: Owner::Endpoint,
+                recorded: false,
+            },
+            now_ns,
+        );
+    }
+
+    fn make_path(&mut self, peer: PeerId, established: &Established, random: Random<'_>) -> Option<PathKey> {
+        let mut seed = [0; 8];
+        random(&mut seed);
+        let config = &self.config;
+        let key = self
+            .paths
+            .insert_with(|key| Path::new(key, peer, established, config, u64::from_le_bytes(seed)))?;
+        self.by_credential.insert(established.credential_id, key);
+        self.stats.paths = self.paths.len() as u64;
+        self.touch_path(key);
+        Some(key)
+    }
+
+    fn on_usable(&mut self, attempt: AttemptId, established: &Established, now_ns: u64, random: Random<'_>) {
+        let Some(peer_id) = self.attempts.get(&attempt).copied() else { return };
+        let Some(key) = self.make_path(peer_id, established, random) else {
+            self.end_peer(peer_id, Some(Failure::HandshakeLimit), now_ns);
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        peer.path = Some(key);
+        let waiting = std::mem::take(&mut peer.waiting);
+        let (remote, max_rate) = (peer.remote, peer.max_rate);
+        if let Some(path) = self.paths.get_mut(key) {
+            path.controller.set_max_rate(max_rate);
+            path.waiting = waiting;
+        }
+        self.tell_peer(peer_id, remote, true, Some(key), None);
+        self.start_waiting(key, now_ns);
+    }
+
+    /// A responder's entry became a path, or an initiator's path got its token.
+    fn on_confirmed(
+        &mut self,
+        credential_id: &paceline_wire::CredentialId,
+        remote: SocketAddr,
+        reset_token: Option<[u8; 16]>,
+        random: Random<'_>,
+    ) {
+        if let Some(key) = self.by_credential.get(credential_id).copied() {
+            if let Some(path) = self.paths.get_mut(key)
+                && reset_token.is_some()
+            {
+                path.reset_token = reset_token;
+            }
+            return;
+        }
+        let Some(mut established) = self.half_open.remove(credential_id) else { return };
+        established.remote = remote;
+        if self.peers.len() >= MAX_PEERS || self.shutting_down {
+            return;
+        }
+        let peer_id = self.next_peer;
+        self.next_peer = next_even(peer_id, |id| self.peers.contains_key(&id));
+        let Some(key) = self.make_path(peer_id, &established, random) else { return };
+        if let Some(path) = self.paths.get_mut(key) {
+            path.reset_token = reset_token;
+        }
+        self.peers.insert(
+            peer_id,
+            Peer {
+                remote,
+                accepted: true,
+                attempt: None,
+                path: Some(key),
+                max_rate: None,
+                waiting: VecDeque::new(),
+                closing: false,
+            },
+        );
+        self.tell_peer(peer_id, remote, true, Some(key), None);
+    }
+
+    pub(super) fn tell_peer(
+        &mut self,
+        peer: PeerId,
+        remote: SocketAddr,
+        open: bool,
+        path: Option<PathKey>,
+        closed: Option<Result<(), Failure>>,
+    ) {
+        let accepted = peer % 2 == 0;
+        self.outbox.peers.push(PeerUpdate { peer, accepted, remote, open, closed, path: path.map(|key| key.slot) });
+    }
+
+    pub(super) fn set_max_rate(&mut self, peer: PeerId, max_rate: Option<u64>) {
+        let Some(peer) = self.peers.get_mut(&peer) else { return };
+        peer.max_rate = max_rate;
+        if let Some(path) = peer.path.and_then(|key| self.paths.get_mut(key)) {
+            path.controller.set_max_rate(max_rate);
+        }
+    }
+
+    pub(super) fn close_peer(&mut self, peer: PeerId, now_ns: u64) {
+        self.end_peer(peer, None, now_ns);
+    }
+
+    /// Ends a peer: with a failure all its streams fail at once, without one they are reset and their closes still leave.
+    pub(super) fn end_peer(&mut self, peer_id: PeerId, failure: Option<Failure>, now_ns: u64) {
+        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+        if peer.closing {
+            return;
+        }
+        peer.closing = true;
+        if let Some(attempt) = peer.attempt.take() {
+            self.attempts.remove(&attempt);
+            self.handshake.cancel(attempt);
+        }
+        let remote = peer.remote;
+        let path = peer.path;
+        // Ending a peer is rare: looking at every stream once is cheaper than a list on every path.
+        for key in self.streams.keys() {
+            if self.streams.get(key).is_some_and(|stream| stream.peer == peer_id) {
+                match failure {
+                    Some(failure) => self.lose_stream(key, failure, now_ns),
+                    None => self.fail_stream(key, Failure::Closed, now_ns),
+                }
+            }
+        }
+        let closed = failure.map_or(Ok(()), Err);
+        self.tell_peer(peer_id, remote, false, path, Some(closed));
+        self.drop_peer_if_done(peer_id);
+    }
+
+    /// A closing peer goes when its last stream has gone.
+    pub(super) fn drop_peer_if_done(&mut self, peer_id: PeerId) {
+        let Some(peer) = self.peers.get(&peer_id) else { return };
+        if !peer.closing {
+            return;
+        }
+        if let Some(key) = peer.path {
+            if self.paths.get(key).is_some_and(|path| path.streams > 0) {
+                return;
+            }
+            if let Some(path) = self.paths.remove(key) {
+                self.by_credential.remove(&path.credential_id);
+            }
+            self.stats.paths = self.paths.len() as u64;
+            self.touch_path(key);
+        }
+        self.peers.remove(&peer_id);
+    }
+
+    /// Where a stream to this peer has to wait, or its path.
+    pub(super) fn route(&mut self, peer: PeerId) -> Option<Route<'_>> {
+        let peer = self.peers.get_mut(&peer)?;
+        if peer.closing {
+            return None;
+        }
+        Some(match peer.path {
+            Some(path) => Route::Path(path),
+            None => Route::Waiting(&mut peer.waiting),
+        })
+    }
+
+    pub(super) fn shut_down(&mut self, now_ns: u64) {
+        if self.shutting_down {
+            return;
+        }
+        self.shutting_down = true;
+        self.handshake.set_accept(false);
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.end_peer(peer, None, now_ns);
+        }
+    }
+
+    /// After [`shut_down`](Self::shut_down): nothing is left that could still leave.
+    pub(super) fn is_drained(&self) -> bool {
+        self.shutting_down && self.streams.len() == 0 && self.wheel.is_empty() && self.due.is_empty()
+    }
+}
+
+/// What a stream's peer offers it.
+pub(super) enum Route<'a> {
+    Path(PathKey),
+    Waiting(&'a mut VecDeque<StreamKey>),
+}
+
+/// The next even number after `id` that is not taken; 0 is never used.
+pub(super) fn next_even(id: u32, taken: impl Fn(u32) -> bool) -> u32 {
+    let mut next = id;
+    loop {
+        next = next.wrapping_add(2);
+        if next != 0 && !taken(next) {
+            return next;
+        }
+    }
+}
+
+/// Whether a stream's end still has something to tell the peer.
+pub(super) fn can_tell(phase: Phase) -> bool {
+    matches!(phase, Phase::Active)
+}

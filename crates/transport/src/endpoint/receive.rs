@@ -1,0 +1,439 @@
+//! Datagrams that arrived: to whom they belong, whether they are genuine, what they say.
+//!
+//! Nothing changes before a packet has opened: credentials, window, final size and duplicates are looked at first, then the
+//! packet is opened, then filter, flags and offsets change. Nothing is answered that did not authenticate.
+
+use super::{Endpoint, Random, time_wait};
+use crate::{
+    buffer::{
+        reassembly::{Placement, Violation},
+        replay::Verdict,
+    },
+    environment::Received,
+    error::Failure,
+    path::Accepted,
+    stream::Phase,
+    transmission::{Ecn, Kind, PathKey, Space, StreamKey},
+};
+use paceline_wire::{
+    AuthError, Credentials, Opener, StreamKeys,
+    frame::{Frame, Frames},
+    packet::{self, control, stream},
+};
+
+/// RFC 9000 §20.1.
+mod transport_error {
+    pub(super) const FLOW_CONTROL: u64 = 0x03;
+    pub(super) const FINAL_SIZE: u64 = 0x06;
+    pub(super) const FRAME_ENCODING: u64 = 0x07;
+    pub(super) const PROTOCOL_VIOLATION: u64 = 0x0a;
+}
+/// What dcQUIC peers close a stream with that they have no place for.
+const CODE_REFUSED: u64 = 2;
+
+/// Why a datagram was dropped; all are counted as one.
+struct Dropped;
+
+impl Endpoint {
+    pub(super) fn on_received(&mut self, received: &Received, random: Random<'_>) {
+        for datagram in received.segments.iter() {
+            self.stats.packets_received = self.stats.packets_received.saturating_add(1);
+            self.stats.bytes_received = self.stats.bytes_received.saturating_add(datagram.len() as u64);
+            let Some(first) = datagram.first() else { continue };
+            let verdict = match packet::classify(*first) {
+                packet::Kind::Stream => self.on_stream_datagram(datagram, received, random),
+                packet::Kind::Control => self.on_control_datagram(datagram, received),
+                packet::Kind::SecretControl => self.on_secret_control(datagram, received),
+                packet::Kind::Handshake => {
+                    self.handshake.receive(received.at_ns, received.remote, received.local, datagram, random);
+                    self.collect_handshake(received.at_ns, random);
+                    Ok(())
+                }
+                packet::Kind::Datagram | packet::Kind::Invalid => Err(Dropped),
+            };
+            if verdict.is_err() {
+                self.stats.packets_dropped = self.stats.packets_dropped.saturating_add(1);
+            }
+        }
+    }
+
+    fn on_stream_datagram(
+        &mut self,
+        datagram: &[u8],
+        received: &Received,
+        random: Random<'_>,
+    ) -> Result<(), Dropped> {
+        let packet = stream::Packet::decode(datagram).map_err(|_| Dropped)?;
+        if !packet.is_reliable() || !packet.is_bidirectional() {
+            return Err(Dropped);
+        }
+        let queue_id = packet.queue_id();
+        if queue_id != 0 {
+            return match self.by_queue(queue_id) {
+                Some(key) => self.on_stream_packet(key, &packet, received),
+                None => self.answer_late(queue_id, &packet.credentials(), datagram.len(), received.at_ns),
+            };
+        }
+        let credentials = packet.credentials();
+        let Some(path_key) = self.by_credential.get(&credentials.id).copied() else {
+            return self.on_half_open_packet(&packet, received, random);
+        };
+        let path = self.paths.get(path_key).ok_or(Dropped)?;
+        match path.accepted.get(&credentials.key_id).copied() {
+            Some(Accepted::Live(key)) => self.on_stream_packet(key, &packet, received),
+            Some(Accepted::TimeWait(queue_id)) => {
+                self.answer_late(queue_id, &credentials, datagram.len(), received.at_ns)
+            }
+            None => self.on_first_packet(path_key, &packet, received),
+        }
+    }
+
+    /// A packet of a stream that is over gets the stream's last control packet again.
+    fn answer_late(
+        &mut self,
+        queue_id: u64,
+        credentials: &Credentials,
+        len: usize,
+        now_ns: u64,
+    ) -> Result<(), Dropped> {
+        let entry = self.time_wait.answer(queue_id, credentials, len).ok_or(Dropped)?;
+        let (answer, remote, local) = (entry.answer.clone(), entry.remote, entry.local);
+        self.send_datagram(&answer, remote, local, Kind::Control, now_ns);
+        Ok(())
+    }
+
+    /// An authentic packet confirms a half-open path, as its Confirm would.
+    fn on_half_open_packet(
+        &mut self,
+        packet: &stream::Packet<'_>,
+        received: &Received,
+        random: Random<'_>,
+    ) -> Result<(), Dropped> {
+        let credentials = packet.credentials();
+        let established = self.half_open.get(&credentials.id).ok_or(Dropped)?;
+        let keys = established.secret.stream_keys(credentials.key_id, Opener::Remote);
+        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
+        open(packet, &keys, out).map_err(|_| Dropped)?;
+        self.handshake.on_authentic(received.at_ns, &credentials.id);
+        self.collect_handshake(received.at_ns, random);
+        let path_key = self.by_credential.get(&credentials.id).copied().ok_or(Dropped)?;
+        self.on_first_packet(path_key, packet, received)
+    }
+
+    /// The first packet of a key id: nothing is sealed or kept before it has passed authentication and the replay check.
+    fn on_first_packet(
+        &mut self,
+        path_key: PathKey,
+        packet: &stream::Packet<'_>,
+        received: &Received,
+    ) -> Result<(), Dropped> {
+        let credentials = packet.credentials();
+        let path = self.paths.get_mut(path_key).ok_or(Dropped)?;
+        if path.replay.check(credentials.key_id) != Verdict::New {
+            return Err(Dropped);
+        }
+        if packet.end_offset() > self.config.initial_window {
+            return Err(Dropped);
+        }
+        let keys = path.secret.stream_keys(credentials.key_id, Opener::Remote);
+        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
+        open(packet, &keys, out).map_err(|_| Dropped)?;
+        path.replay.accept(credentials.key_id);
+        let peer_queue_id = packet.source_queue_id().unwrap_or(0);
+        let admitted = path.admits_incoming(self.config.max_incoming_streams) && !self.shutting_down;
+        if !admitted || self.streams.is_full() {
+            self.refuse(path_key, credentials, &keys, peer_queue_id, received.at_ns);
+            return Ok(());
+        }
+        let key = self
+            .accept_stream(path_key, credentials, keys, peer_queue_id, received.at_ns)
+            .ok_or(Dropped)?;
+        self.deliver_scratch(key, packet, received);
+        Ok(())
+    }
+
+    /// One close with code 2, repeated for late packets of the same stream from time-wait.
+    fn refuse(
+        &mut self,
+        path_key: PathKey,
+        credentials: Credentials,
+        keys: &StreamKeys,
+        queue_id: u64,
+        now_ns: u64,
+    ) {
+        let mut frames = [0u8; 32];
+        let mut writer = paceline_wire::Writer::new(&mut frames);
+        if paceline_wire::frame::connection_close(&mut writer, false, CODE_REFUSED).is_err() {
+            return;
+        }
+        let len = writer.len();
+        let header = control::Header { credentials, queue_id: Some(queue_id), source_queue_id: None, number: 0 };
+        let mut packet = [0u8; 128];
+        let frames = frames.get(..len).unwrap_or(&[]);
+        let Ok(len) = control::encode(&header, frames, &keys.control_seal, &mut packet) else { return };
+        let Some(answer) = packet.get(..len) else { return };
+        let Some(path) = self.paths.get_mut(path_key) else { return };
+        let (remote, local) = (path.remote, path.local);
+        let expires_ns = now_ns.saturating_add(path.idle_timeout_ns / 3);
+        // A queue id that no stream has: above 2^28, made from the key id.
+        let slot = (1u64 << 40) | (credentials.key_id & ((1 << 32) - 1));
+        let entry = time_wait::Entry {
+            credentials,
+            remote,
+            local,
+            answer: answer.into(),
+            accepted: true,
+            answers: 0,
+        };
+        if !self.time_wait.contains(slot) {
+            path.accepted.insert(credentials.key_id, Accepted::TimeWait(slot));
+            if let Some(evicted) = self.time_wait.insert(slot, entry, expires_ns) {
+                self.forget_time_wait(&evicted);
+            }
+        }
+        self.send_datagram(answer, remote, local, Kind::Control, now_ns);
+    }
+
+    fn on_stream_packet(
+        &mut self,
+        key: StreamKey,
+        packet: &stream::Packet<'_>,
+        received: &Received,
+    ) -> Result<(), Dropped> {
+        let stream = self.streams.get_mut(key).ok_or(Dropped)?;
+        if stream.credentials != Some(packet.credentials()) {
+            return Err(Dropped);
+        }
+        if stream.recv.is_duplicate(space_of(packet), packet.number()) {
+            return Err(Dropped);
+        }
+        let keys = stream.keys.as_deref().ok_or(Dropped)?;
+        let offset = packet.offset();
+        let len = packet.payload_len();
+        let placement = stream.recv.buffer.check(offset, len, packet.final_offset());
+        let violation = match placement {
+            Ok(Placement::Direct) if stream.phase == Phase::Active && len > 0 => {
+                let out = stream.recv.buffer.direct(offset, len).ok_or(Dropped)?;
+                open(packet, keys, out).map_err(|_| Dropped)?;
+                stream.recv.buffer.commit(offset, len, packet.final_offset());
+                self.stats.stream_bytes_received = self.stats.stream_bytes_received.saturating_add(len as u64);
+                self.after_stream_packet(key, packet, received);
+                return Ok(());
+            }
+            Ok(_) => None,
+            // Not kept and so not acknowledged: the peer will send it again when some gaps are closed.
+            Err(Violation::TooManyGaps) => return Err(Dropped),
+            Err(Violation::FlowControl) => Some(transport_error::FLOW_CONTROL),
+            Err(Violation::FinalSize) => Some(transport_error::FINAL_SIZE),
+        };
+        let out = self.scratch.get_mut(..len).ok_or(Dropped)?;
+        open(packet, keys, out).map_err(|_| Dropped)?;
+        match violation {
+            Some(code) => self.fail_stream(key, Failure::PeerViolation(code), received.at_ns),
+            None => self.deliver_scratch(key, packet, received),
+        }
+        Ok(())
+    }
+
+    /// The payload of an authentic packet lies in `scratch`.
+    fn deliver_scratch(&mut self, key: StreamKey, packet: &stream::Packet<'_>, received: &Received) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.phase == Phase::Active {
+            let payload = self.scratch.get(..packet.payload_len()).unwrap_or(&[]);
+            let new = stream.recv.buffer.write(packet.offset(), payload, packet.final_offset());
+            self.stats.stream_bytes_received = self.stats.stream_bytes_received.saturating_add(new);
+        }
+        self.after_stream_packet(key, packet, received);
+    }
+
+    /// The packet was authentic and is stored: it is acknowledged, and what it says besides is heard.
+    fn after_stream_packet(&mut self, key: StreamKey, packet: &stream::Packet<'_>, received: &Received) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.recv.on_packet(space_of(packet), packet.number(), received.ecn);
+        stream.recv.on_control_echo(packet.next_expected_control());
+        if stream.opener == Opener::Remote {
+            if packet.next_expected_control() > 0 {
+                stream.announce_queue = false;
+            }
+            if let Some(id) = packet.source_queue_id() {
+                stream.peer_queue_id = id;
+            }
+        }
+        let complete = stream.recv.buffer.is_complete();
+        if stream.recv.stopped && complete {
+            stream.recv.finished = true;
+        }
+        let readable = complete || stream.recv.buffer.contiguous_end() > stream.recv.buffer.read_offset();
+        self.heard(key, packet.source_queue_id(), received.at_ns);
+        if readable {
+            self.announce(key);
+        }
+        if !packet.control_data().is_empty() {
+            for frame in Frames::new(packet.control_data()) {
+                if let Ok(Frame::ConnectionClose { transport, code }) = frame {
+                    self.on_close(key, transport, code, received.at_ns);
+                    break;
+                }
+            }
+        }
+        self.owe_control(key);
+    }
+
+    /// Something authentic came for the stream.
+    fn heard(&mut self, key: StreamKey, source_queue_id: Option<u64>, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.last_heard_ns = stream.last_heard_ns.max(now_ns);
+        let Some(path_key) = stream.path else { return };
+        let first = !stream.answered;
+        if stream.opener == Opener::Local {
+            stream.answered = true;
+            stream.announce_queue = false;
+            if let Some(id) = source_queue_id {
+                stream.peer_queue_id = id;
+            }
+        }
+        let Some(path) = self.paths.get_mut(path_key) else { return };
+        if self.config.keep_alive && !stream.send.is_blocked() {
+            stream.next_probe_ns = now_ns.saturating_add(path.idle_timeout_ns / 3);
+        }
+        if first {
+            let id = path.credential_id;
+            self.handshake.on_authentic(now_ns, &id);
+            self.start_waiting(path_key, now_ns);
+        }
+    }
+
+    fn on_control_datagram(&mut self, datagram: &[u8], received: &Received) -> Result<(), Dropped> {
+        let packet = control::Packet::decode(datagram).map_err(|_| Dropped)?;
+        let queue_id = packet.queue_id().ok_or(Dropped)?;
+        let key = self.by_queue(queue_id).ok_or(Dropped)?;
+        let stream = self.streams.get_mut(key).ok_or(Dropped)?;
+        if stream.credentials != Some(packet.credentials()) {
+            return Err(Dropped);
+        }
+        let keys = stream.keys.as_deref().ok_or(Dropped)?;
+        packet.verify(&keys.control_open).map_err(|_| Dropped)?;
+        stream.next_expected_control = stream.next_expected_control.max(packet.number().saturating_add(1));
+        if stream.opener == Opener::Remote {
+            stream.announce_queue = false;
+        }
+        self.heard(key, packet.source_queue_id(), received.at_ns);
+        self.on_control_frames(key, packet.control_data(), received.at_ns);
+        Ok(())
+    }
+
+    fn on_control_frames(&mut self, key: StreamKey, frames: &[u8], now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Some(path_key) = stream.path else { return };
+        let Some(path) = self.paths.get_mut(path_key) else { return };
+        let mut violation = None;
+        let mut close = None;
+        let mut close_acknowledged = false;
+        path.recovery.batch.at_ns = path.recovery.batch.at_ns.max(now_ns);
+        for frame in Frames::new(frames) {
+            match frame {
+                Ok(Frame::Ack(ack)) => {
+                    let space = if ack.ecn.is_some() { Space::Stream } else { Space::Recovery };
+                    if let Some(ecn) = ack.ecn {
+                        let new = ecn.ce.saturating_sub(stream.send.ecn_ce);
+                        stream.send.ecn_ce = stream.send.ecn_ce.max(ecn.ce);
+                        path.recovery.batch.ecn_ce = path.recovery.batch.ecn_ce.saturating_add(new);
+                    }
+                    for range in ack.ranges() {
+                        let (first, last) = range.into_inner();
+                        if let Phase::Closing { number: Some(number), .. } = stream.phase {
+                            close_acknowledged |=
+                                space == Space::Recovery && first <= number && number <= last;
+                        }
+                        let controller = &mut path.controller;
+                        let batch = &mut path.recovery.batch;
+                        if stream.send.on_acknowledged(space, first, last, now_ns, controller, batch).is_err() {
+                            violation = Some(transport_error::PROTOCOL_VIOLATION);
+                        }
+                    }
+                }
+                Ok(Frame::MaxData(limit)) => {
+                    if limit > stream.send.max_data {
+                        stream.send.max_data = limit;
+                        stream.blocked_probes = 0;
+                    }
+                }
+                Ok(Frame::ConnectionClose { transport, code }) => close = Some((transport, code)),
+                Ok(Frame::Padding(_) | Frame::Ping | Frame::Other) => {}
+                Err(_) => violation = Some(transport_error::FRAME_ENCODING),
+            }
+        }
+        for space in [Space::Stream, Space::Recovery] {
+            stream.send.detect_reordered(space, &mut path.recovery.batch);
+        }
+        Self::charge_held(path, stream);
+        stream.news.progress |= stream.has_awaited_progress();
+        let progress = stream.news.progress;
+        self.list_for_settling(path_key);
+        self.trim_stream(key, now_ns);
+        if progress {
+            self.announce(key);
+        }
+        if let Some(code) = violation {
+            self.fail_stream(key, Failure::PeerViolation(code), now_ns);
+        } else if let Some((transport, code)) = close {
+            self.on_close(key, transport, code, now_ns);
+        } else if close_acknowledged {
+            self.drain_stream(key, now_ns);
+        } else {
+            self.finish_if_over(key, now_ns);
+        }
+        self.make_ready(key, now_ns);
+    }
+
+    /// The peer ended the stream. A close never acknowledges anything, whatever its code.
+    fn on_close(&mut self, key: StreamKey, transport: bool, code: u64, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        match stream.phase {
+            Phase::Closing { .. } => {
+                self.drain_stream(key, now_ns);
+                return;
+            }
+            Phase::Draining | Phase::Waiting => return,
+            Phase::Active => {}
+        }
+        let failure = match (transport, code) {
+            (true, 0) => Failure::KeyRejected,
+            (true, code) => Failure::Protocol(code),
+            (false, CODE_REFUSED) => Failure::StreamRefused,
+            (false, code) => Failure::PeerReset(code),
+        };
+        self.lose_stream(key, failure, now_ns);
+    }
+
+    /// UnknownPathSecret with the token that the handshake gave us: the peer restarted and this path is dead.
+    fn on_secret_control(&mut self, datagram: &[u8], received: &Received) -> Result<(), Dropped> {
+        use packet::secret_control::{Body, Packet};
+        let packet = Packet::decode(datagram).map_err(|_| Dropped)?;
+        let path_key = self.by_credential.get(packet.id()).copied().ok_or(Dropped)?;
+        let path = self.paths.get(path_key).ok_or(Dropped)?;
+        let token = path.reset_token.ok_or(Dropped)?;
+        if packet.body() != Body::UnknownPathSecret || received.remote != path.remote {
+            return Err(Dropped);
+        }
+        packet.verify_token(&token).map_err(|_| Dropped)?;
+        let peer = path.peer;
+        self.end_peer(peer, Some(Failure::PeerRestarted), received.at_ns);
+        Ok(())
+    }
+}
+
+fn space_of(packet: &stream::Packet<'_>) -> Space {
+    match packet.space() {
+        stream::Space::Stream => Space::Stream,
+        stream::Space::Recovery => Space::Recovery,
+    }
+}
+
+/// Opens a packet of either key phase: the peer may have moved on by one.
+fn open(packet: &stream::Packet<'_>, keys: &StreamKeys, out: &mut [u8]) -> Result<(), AuthError> {
+    packet.open(&keys.open, &keys.control_open, out)
+}
+
+/// ECN of packets that carry stream data and its acknowledgements.
+pub(super) const ECN: Ecn = Ecn::Ect0;

@@ -1,0 +1,197 @@
+//! The socket worker: takes what is due from the wheels, sends it, and sees to it that every transmission completes once.
+
+use super::{Endpoint, MAX_SPARE_INFOS};
+use crate::{
+    environment::{Backpressure, Environment},
+    stats::Histogram,
+    transmission::{Completion, Kind, Outcome, Owner, Transmission},
+};
+use paceline_pacer::TokenBucket;
+use paceline_wheel::Due;
+
+/// Transmissions handed to the environment at once.
+const MAX_BATCH: usize = 64;
+/// Depth of the endpoint's token bucket: the largest burst, twice.
+const BUCKET_BYTES: u64 = 128 << 10;
+/// A descriptor of the largest class.
+const MAX_BURST_BYTES: usize = 64 << 10;
+
+pub(super) fn token_bucket(rate: u64, now_ns: u64) -> TokenBucket {
+    TokenBucket::new(rate, BUCKET_BYTES, now_ns)
+}
+
+impl Endpoint {
+    /// Moves what is due from the wheel to the environment, lowest priority number first.
+    pub(super) fn release<E: Environment>(&mut self, environment: &mut E, now_ns: u64) {
+        if let Backpressure::Until(time) = self.backpressure
+            && time > now_ns
+        {
+            return;
+        }
+        loop {
+            while self.due.len() < MAX_BATCH {
+                let Some((priority, due)) = self.wheel.pop(now_ns) else { break };
+                self.admit(priority, due, now_ns);
+            }
+            let full = self.due.len() >= MAX_BATCH;
+            if self.due.is_empty() {
+                self.backpressure = Backpressure::None;
+                return;
+            }
+            self.backpressure = environment.submit(now_ns, &mut self.due);
+            if self.backpressure != Backpressure::None {
+                return;
+            }
+            if full {
+                // The rest waits for the next step, so that what arrives is served in between.
+                self.busy = true;
+                return;
+            }
+        }
+    }
+
+    /// Decides whether a transmission that is due may leave now.
+    fn admit(&mut self, priority: usize, due: Due<Transmission>, now_ns: u64) {
+        let transmission = due.value;
+        if let Owner::Stream(queue) = &transmission.owner
+            && queue.upgrade().is_none()
+        {
+            self.cancel(transmission);
+            return;
+        }
+        if priority == 0 {
+            // Control is never delayed, only accounted for: an ACK that waits costs more than it saves.
+            if let Some(bucket) = &mut self.bucket {
+                let _ = bucket.take(now_ns, transmission.segments.total_len() as u64);
+            }
+            self.due.push_back(transmission);
+            return;
+        }
+        let bytes = transmission.segments.total_len() as u64;
+        let mut hold = 0;
+        if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key)) {
+            let rate = path.controller.rate();
+            let burst = path.pacer.burst_packets(&path.controller, path.mtu, usize::MAX, MAX_BURST_BYTES);
+            let burst = (burst as u64).saturating_mul(u64::from(path.mtu));
+            if let Err(retry) = path.pacer.admit(now_ns, bytes, rate, path.controller.smoothed_rtt(), burst) {
+                hold = retry;
+            }
+        }
+        if hold <= now_ns
+            && let Some(bucket) = &mut self.bucket
+        {
+            hold = self.bucket_hold_ns;
+            if hold <= now_ns
+                && let Err(retry) = bucket.take(now_ns, bytes)
+            {
+                self.bucket_hold_ns = retry;
+                hold = retry;
+            }
+        }
+        if hold > now_ns {
+            // Everything of the path due meanwhile gets the same time, and the wheel keeps its order.
+            self.schedule(transmission, hold);
+        } else {
+            self.due.push_back(transmission);
+        }
+    }
+
+    /// Puts a transmission into the wheel.
+    pub(super) fn schedule(&mut self, transmission: Transmission, at_ns: u64) {
+        let priority = usize::from(transmission.priority);
+        if let Err(full) = self.wheel.insert(priority, at_ns, transmission) {
+            // Cannot happen while each transmission holds a descriptor; if it does, it completes like any other.
+            self.complete(Completion { transmission: full.0, outcome: Outcome::Cancelled });
+        }
+    }
+
+    /// The environment's verdicts go to the streams' queues.
+    pub(super) fn collect_results<E: Environment>(&mut self, environment: &mut E) {
+        let mut results = std::mem::take(&mut self.results);
+        environment.poll_results(&mut results);
+        for completion in results.drain(..) {
+            self.complete(completion);
+        }
+        self.results = results;
+    }
+
+    /// A transmission has its outcome. Counts it, and tells its owner if that one still lives.
+    pub(super) fn complete(&mut self, completion: Completion) {
+        let Completion { transmission, outcome } = &completion;
+        self.count_outcome(transmission, outcome);
+        let owner = match &transmission.owner {
+            Owner::Stream(queue) => queue.upgrade(),
+            Owner::Endpoint => None,
+        };
+        match owner {
+            Some(queue) => queue.push(completion),
+            None => self.forget(completion),
+        }
+    }
+
+    fn count_outcome(&mut self, transmission: &Transmission, outcome: &Outcome) {
+        let bytes = transmission.segments.total_len() as u64;
+        if transmission.kind.is_stream_data()
+            && let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key))
+        {
+            path.scheduled_bytes = path.scheduled_bytes.saturating_sub(bytes);
+        }
+        let data = transmission.kind.is_stream_data();
+        match outcome {
+            Outcome::Sent { at_ns } => {
+                self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(bytes);
+                if data {
+                    self.stats.sent = self.stats.sent.saturating_add(1);
+                    let late = at_ns.saturating_sub(transmission.scheduled_ns);
+                    Histogram::record(&mut self.stats.departure_error_ns, late);
+                }
+            }
+            Outcome::Failed { .. } if data => self.stats.failed = self.stats.failed.saturating_add(1),
+            Outcome::Cancelled if data => self.stats.cancelled = self.stats.cancelled.saturating_add(1),
+            Outcome::Failed { .. } | Outcome::Cancelled => {}
+        }
+    }
+
+    /// Taken out of the wheel unsent, because its stream let go of it: time and tokens are given back.
+    fn cancel(&mut self, transmission: Transmission) {
+        let bytes = transmission.segments.total_len() as u64;
+        if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key)) {
+            let rate = path.controller.rate();
+            path.pacer.refund(bytes, rate);
+        }
+        self.complete(Completion { transmission, outcome: Outcome::Cancelled });
+    }
+
+    /// The owner is gone. A stream that only drains still counts what comes home; the application gets its record.
+    fn forget(&mut self, completion: Completion) {
+        let Completion { transmission, outcome } = completion;
+        self.record(&transmission, outcome);
+        let path = transmission.path;
+        if let Some(key) = transmission.key
+            && let Some(stream) = self.streams.get_mut(key)
+        {
+            if transmission.kind.is_stream_data() {
+                stream.pending = stream.pending.saturating_sub(1);
+                if transmission.kind != Kind::Data {
+                    stream.pending_recovery = stream.pending_recovery.saturating_sub(1);
+                }
+                self.announce(key);
+            } else {
+                stream.recv.control_out = stream.recv.control_out.saturating_sub(1);
+            }
+        }
+        self.recycle(transmission);
+        if let Some(path) = path {
+            self.activate(path);
+        }
+    }
+
+    /// Lets go of a transmission's descriptor and keeps its vector.
+    pub(super) fn recycle(&mut self, transmission: Transmission) {
+        let mut infos = transmission.infos;
+        if infos.capacity() > 0 && self.spare_infos.len() < MAX_SPARE_INFOS {
+            infos.clear();
+            self.spare_infos.push(infos);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! A stream's life: opened or accepted, ended by both FINs, by a reset, or by its peer's end.
+
+use super::{
+    Endpoint,
+    peers::{Route, can_tell, next_even},
+    time_wait::{self, MAX_ANSWER},
+};
+use crate::{
+    config::MS,
+    error::Failure,
+    path::Accepted,
+    stream::{Phase, Stream, recv::{Close, Recv}, send::Send},
+    transmission::{PathKey, StreamKey},
+};
+use paceline_wire::{Credentials, Opener, StreamKeys};
+
+/// Upstream lingers as long.
+const MIN_TIME_WAIT_NS: u64 = 500 * MS;
+/// Queue ids are below 2^28 before they wrap, so that they fit a 4-byte varint with the two flag bits.
+const QUEUE_ID_BITS: u32 = 28;
+/// Assumed while a path has no RTT of its own (a receiver that never sends data): windows grow rather than not.
+const UNKNOWN_RTT_NS: u64 = 100 * MS;
+/// What a stream that never said so ends with.
+const CODE_GENERIC: u64 = 1;
+
+impl Endpoint {
+    fn slot_bits(&self) -> u32 {
+        (u32::BITS.saturating_sub(self.config.max_streams.saturating_sub(1).leading_zeros())).max(1)
+    }
+
+    fn queue_id(&self, key: StreamKey) -> u64 {
+        let slot_bits = self.slot_bits();
+        let generations = 1u64.wrapping_shl(QUEUE_ID_BITS.saturating_sub(slot_bits).max(1));
+        // Generation 0 is skipped after a wrap, too: slot 0 must never be queue 0.
+        let generation = u64::from(key.generation) % generations.saturating_sub(1).max(1);
+        (generation.saturating_add(1)).wrapping_shl(slot_bits) | u64::from(key.slot)
+    }
+
+    /// The stream a queue id of ours names, if it still lives.
+    pub(super) fn by_queue(&self, queue_id: u64) -> Option<StreamKey> {
+        let mask = 1u64.wrapping_shl(self.slot_bits()).saturating_sub(1);
+        let stream = self.streams.at_slot(u32::try_from(queue_id & mask).ok()?)?;
+        (stream.queue_id == queue_id).then_some(stream.key)
+    }
+
+    pub(super) fn open_stream(&mut self, id: u32, peer_id: u32, priority: u8, now_ns: u64) {
+        if self.by_id.contains_key(&id) {
+            return;
+        }
+        let window = self.config.initial_window;
+        let max_window = self.config.max_window;
+        let ready = self.completions_ready.clone();
+        let slot_for = self.streams.is_full();
+        let key = if slot_for || self.shutting_down {
+            None
+        } else {
+            self.streams.insert_with(|key| {
+                let recv = Recv::new(window, max_window, now_ns);
+                Stream::new(id, key, 0, peer_id, Opener::Local, priority, Send::new(0), recv, ready, now_ns)
+            })
+        };
+        let Some(key) = key else {
+            self.refuse_locally(id, Failure::StreamLimit);
+            return;
+        };
+        let queue_id = self.queue_id(key);
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.queue_id = queue_id;
+            stream.announce = true;
+        }
+        self.by_id.insert(id, key);
+        self.stats.streams = self.streams.len() as u64;
+        match self.route(peer_id) {
+            Some(Route::Waiting(waiting)) => waiting.push_back(key),
+            Some(Route::Path(path_key)) => {
+                if let Some(path) = self.paths.get_mut(path_key) {
+                    path.waiting.push_back(key);
+                }
+                self.start_waiting(path_key, now_ns);
+            }
+            None => self.lose_stream(key, Failure::Closed, now_ns),
+        }
+    }
+
+    /// A stream that never came to be, reported as one that ended.
+    fn refuse_locally(&mut self, id: u32, failure: Failure) {
+        self.outbox.streams.push(crate::app::StreamUpdate {
+            stream: id,
+            failure: Some(failure),
+            closed: true,
+            ..Default::default()
+        });
+    }
+
+    /// Gives keys to streams that wait for this path, as far as key ids and the peer's limit allow.
+    pub(super) fn start_waiting(&mut self, path_key: PathKey, now_ns: u64) {
+        loop {
+            let Some(path) = self.paths.get_mut(path_key) else { return };
+            let Some(key) = path.waiting.front().copied() else { return };
+            if !matches!(self.streams.get(key), Some(Stream { phase: Phase::Waiting, .. })) {
+                path.waiting.pop_front();
+                continue;
+            }
+            let streams = &self.streams;
+            let Some(key_id) = path.take_key_id(|key| streams.get(key).is_none_or(|stream| stream.answered)) else {
+                return;
+            };
+            path.waiting.pop_front();
+            path.note_opened(key_id, key);
+            let keys = path.secret.stream_keys(key_id, Opener::Local);
+            let credentials = Credentials { id: path.credential_id, key_id };
+            let max_data = path.peer_max_data;
+            self.activate_stream(key, path_key, credentials, keys, max_data, now_ns);
+        }
+    }
+
+    fn activate_stream(
+        &mut self,
+        key: StreamKey,
+        path_key: PathKey,
+        credentials: Credentials,
+        keys: StreamKeys,
+        max_data: u64,
+        now_ns: u64,
+    ) {
+        let Some(path) = self.paths.get(path_key) else { return };
+        let idle = path.idle_timeout_ns;
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.path = Some(path_key);
+        stream.credentials = Some(credentials);
+        stream.keys = Some(Box::new(keys));
+        stream.send.max_data = stream.send.max_data.max(max_data);
+        stream.phase = Phase::Active;
+        stream.last_heard_ns = now_ns;
+        stream.next_probe_ns =
+            if self.config.keep_alive { now_ns.saturating_add(idle / 3) } else { u64::MAX };
+        self.arm_stream(key);
+        self.make_ready(key, now_ns);
+    }
+
+    /// A stream of the peer whose first packet was authentic and new.
+    pub(super) fn accept_stream(
+        &mut self,
+        path_key: PathKey,
+        credentials: Credentials,
+        keys: StreamKeys,
+        peer_queue_id: u64,
+        now_ns: u64,
+    ) -> Option<StreamKey> {
+        let id = self.next_stream;
+        let path = self.paths.get_mut(path_key)?;
+        let peer = path.peer;
+        let max_data = path.peer_max_data;
+        let window = self.config.initial_window;
+        let max_window = self.config.max_window;
+        let ready = self.completions_ready.clone();
+        let key = self.streams.insert_with(|key| {
+            let recv = Recv::new(window, max_window, now_ns);
+            Stream::new(id, key, 0, peer, Opener::Remote, 3, Send::new(0), recv, ready, now_ns)
+        })?;
+        path.accepted.insert(credentials.key_id, Accepted::Live(key));
+        path.incoming = path.incoming.saturating_add(1);
+        path.streams = path.streams.saturating_add(1);
+        self.next_stream = next_even(id, |id| self.by_id.contains_key(&id));
+        self.by_id.insert(id, key);
+        let queue_id = self.queue_id(key);
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.queue_id = queue_id;
+            stream.peer_queue_id = peer_queue_id;
+            stream.answered = true;
+            stream.news.accepted = true;
+        }
+        self.stats.streams = self.streams.len() as u64;
+        self.activate_stream(key, path_key, credentials, keys, max_data, now_ns);
+        self.announce(key);
+        Some(key)
+    }
+
+    pub(super) fn consume(&mut self, key: StreamKey, bytes: u64, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let rtt = stream
+            .path
+            .and_then(|path| self.paths.get(path))
+            .filter(|path| path.controller.has_rtt())
+            .map_or(UNKNOWN_RTT_NS, |path| path.controller.smoothed_rtt());
+        // A wake of the application's thread is part of every round trip it takes part in.
+        let rtt = rtt.max(10 * MS);
+        let tell = stream.recv.window.consume(bytes, now_ns, rtt, &mut self.budget);
+        if tell && !stream.recv.buffer.is_complete() {
+            stream.recv.ack_due = true;
+            self.owe_control(key);
+        }
+    }
+
+    /// The application reads no more: what was not read is credited, what comes is dropped, the peer may finish.
+    pub(super) fn stop_reading(&mut self, key: StreamKey, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.recv.finished || stream.recv.stopped {
+            return;
+        }
+        stream.recv.stopped = true;
+        stream.recv.buffer.stop();
+        if stream.recv.buffer.is_complete() {
+            stream.recv.finished = true;
+            self.finish_if_over(key, now_ns);
+            return;
+        }
+        // dcQUIC has no STOP_SENDING: code 0 leaves the peer's reading half alone, which is right once our FIN arrived.
+        let code = if stream.send.is_finished() { 0 } else { CODE_GENERIC };
+        self.begin_close(key, Close { transport: false, code }, Failure::LocalReset(code), now_ns);
+    }
+
+    /// Both FINs are acknowledged and delivered: the stream goes, its last words stay in time-wait.
+    pub(super) fn finish_if_over(&mut self, key: StreamKey, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.is_over() {
+            stream.phase = Phase::Draining;
+        }
+        if stream.phase != Phase::Draining || stream.pending > 0 {
+            return;
+        }
+        // The last acknowledgement leaves before the stream does.
+        if stream.recv.ack_due || stream.recv.control_out > 0 {
+            self.owe_control(key);
+            return;
+        }
+        self.remove_stream(key, now_ns);
+    }
+
+    /// Ends both halves here, telling the peer if it may know of the stream.
+    pub(super) fn fail_stream(&mut self, key: StreamKey, failure: Failure, now_ns: u64) {
+        let (transport, code) = match failure {
+            Failure::LocalReset(code) => (false, code),
+            Failure::PeerViolation(code) => (true, code),
+            Failure::StreamRefused => (false, 2),
+            Failure::Closed => (false, 0),
+            _ => (false, CODE_GENERIC),
+        };
+        self.begin_close(key, Close { transport, code }, failure, now_ns);
+    }
+
+    fn begin_close(&mut self, key: StreamKey, close: Close, failure: Failure, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if !matches!(stream.phase, Phase::Active | Phase::Waiting) {
+            return;
+        }
+        let tell = can_tell(stream.phase) && stream.send.next_recovery.max(stream.send.next_number) > 0
+            || stream.answered;
+        self.give_up(key, failure);
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if tell {
+            stream.phase = Phase::Closing { close, number: None, attempts: 0 };
+            stream.probes_owed = 1;
+            let pto = stream.path.and_then(|path| self.paths.get(path)).map_or(0, |path| path.controller.pto());
+            stream.next_probe_ns = now_ns.saturating_add(pto);
+            self.arm_stream(key);
+            self.make_ready(key, now_ns);
+        } else {
+            self.drain_stream(key, now_ns);
+        }
+    }
+
+    /// Ends both halves without a word: the peer ended them, or there is nobody to tell.
+    pub(super) fn lose_stream(&mut self, key: StreamKey, failure: Failure, now_ns: u64) {
+        let Some(stream) = self.streams.get(key) else { return };
+        if !matches!(stream.phase, Phase::Active | Phase::Waiting) {
+            return;
+        }
+        self.give_up(key, failure);
+        self.drain_stream(key, now_ns);
+    }
+
+    /// Lets go of all data: what is in the wheel will be cancelled, descriptors come home, the window goes back.
+    fn give_up(&mut self, key: StreamKey, failure: Failure) {
+        let ready = self.completions_ready.clone();
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.failure = Some(failure);
+        stream.news.progress = true;
+        stream.completions = crate::completion::Queue::new(key, ready);
+        stream.recv.control_out = 0;
+        if let Some(path) = stream.path.and_then(|path| self.paths.get_mut(path)) {
+            stream.send.abandon(&mut path.controller);
+            Self::charge_held(path, stream);
+        }
+        stream.send.buffer.clear();
+        stream.recv.buffer.stop();
+        self.announce(key);
+    }
+
+    pub(super) fn drain_stream(&mut self, key: StreamKey, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.phase = Phase::Draining;
+        stream.probes_owed = 0;
+        if stream.pending == 0 {
+            self.finish_if_over(key, now_ns);
+        }
+    }
+
+    fn remove_stream(&mut self, key: StreamKey, now_ns: u64) {
+        // The application is told everything before the stream is forgotten.
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.news.closed = true;
+            stream.news.progress = true;
+        }
+        self.write_update(key);
+        let Some(mut stream) = self.streams.remove(key) else { return };
+        self.by_id.remove(&stream.id);
+        self.budget.give_back(stream.recv.window.borrowed());
+        self.stats.streams = self.streams.len() as u64;
+        let Some(path_key) = stream.path else { return };
+        let Some(path) = self.paths.get_mut(path_key) else { return };
+        stream.send.abandon(&mut path.controller);
+        Self::charge_held(path, &mut stream);
+        path.streams = path.streams.saturating_sub(1);
+        let expires_ns = now_ns.saturating_add(path.controller.pto().saturating_mul(3).max(MIN_TIME_WAIT_NS));
+        let accepted = stream.opener == Opener::Remote;
+        if accepted {
+            path.incoming = path.incoming.saturating_sub(1);
+            if let Some(credentials) = stream.credentials {
+                path.accepted.insert(credentials.key_id, Accepted::TimeWait(stream.queue_id));
+            }
+        } else {
+            path.opened = path.opened.saturating_sub(1);
+        }
+        let (peer, remote, local) = (path.peer, path.remote, path.local);
+        if let Some(credentials) = stream.credentials {
+            let answer = std::mem::take(&mut stream.last_control);
+            let answer = if answer.len() <= MAX_ANSWER { answer.into_boxed_slice() } else { Box::default() };
+            let entry = time_wait::Entry { credentials, remote, local, answer, accepted, answers: 0 };
+            if let Some(evicted) = self.time_wait.insert(stream.queue_id, entry, expires_ns) {
+                self.forget_time_wait(&evicted);
+            }
+        }
+        self.start_waiting(path_key, now_ns);
+        self.activate(path_key);
+        self.drop_peer_if_done(peer);
+    }
+
+    /// A time-wait entry is over: a late first packet of that stream is a replay from now on.
+    pub(super) fn forget_time_wait(&mut self, entry: &time_wait::Entry) {
+        if entry.accepted
+            && let Some(path) = self.by_credential.get(&entry.credentials.id)
+            && let Some(path) = self.paths.get_mut(*path)
+            && matches!(path.accepted.get(&entry.credentials.key_id), Some(Accepted::TimeWait(_)))
+        {
+            path.accepted.remove(&entry.credentials.key_id);
+        }
+    }
+}

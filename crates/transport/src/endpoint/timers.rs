@@ -1,0 +1,182 @@
+//! What has to happen at a time of its own: loss by time, PTO, keep-alive, idle timeout, repeated closes.
+//!
+//! One entry per purpose stands in the wheel; a deadline that moves later is noticed when the entry fires, one that moves
+//! earlier gets a second entry, and the first is recognised as stale.
+
+use super::Endpoint;
+use crate::{
+    error::Failure,
+    path::recovery::MAX_PTO_EXPONENT,
+    stream::{MAX_CLOSE_ATTEMPTS, Phase, Stream},
+    table::Key,
+    transmission::{PathKey, StreamKey},
+};
+use paceline_wheel::Due;
+
+/// Bursts looked at for streams to probe, so that a PTO costs the same with 10 and 10,000 in flight.
+pub(super) const PROBE_SCAN: usize = 256;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    Loss(PathKey),
+    Pto(PathKey),
+    /// A slot, not a key: a slot's next occupant inherits the entry, so that short streams leave none behind.
+    Stream(u32),
+}
+
+impl Endpoint {
+    /// Brings the path's two timers up to date.
+    pub(super) fn arm_path(&mut self, key: PathKey, now_ns: u64) {
+        let Some(path) = self.paths.get_mut(key) else { return };
+        let loss = path.recovery.loss_deadline(path.controller.loss_delay());
+        if let Some(at) = loss
+            && path.loss_timer_ns.is_none_or(|armed| at < armed)
+        {
+            let at = at.max(now_ns);
+            path.loss_timer_ns = Some(at);
+            let _ = self.timers.insert(at, Timer::Loss(key));
+        }
+        let Some(path) = self.paths.get_mut(key) else { return };
+        let pto = path.recovery.pto_deadline(path.controller.pto());
+        if let Some(at) = pto
+            && path.pto_timer_ns.is_none_or(|armed| at < armed)
+        {
+            let at = at.max(now_ns);
+            path.pto_timer_ns = Some(at);
+            let _ = self.timers.insert(at, Timer::Pto(key));
+        }
+    }
+
+    /// Makes sure the stream is looked at by `at_ns`.
+    pub(super) fn arm_stream_at(&mut self, key: StreamKey, at_ns: u64) {
+        let slot = key.slot() as usize;
+        if self.stream_timers.len() <= slot {
+            self.stream_timers.resize(slot.saturating_add(1), None);
+        }
+        if let Some(armed) = self.stream_timers.get_mut(slot)
+            && armed.is_none_or(|armed| at_ns < armed)
+        {
+            *armed = Some(at_ns);
+            let _ = self.timers.insert(at_ns, Timer::Stream(key.slot()));
+        }
+    }
+
+    pub(super) fn arm_stream(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let idle = stream.path.and_then(|path| self.paths.get(path)).map_or(u64::MAX, |path| path.idle_timeout_ns);
+        if let Some(at) = Self::stream_deadline(stream, idle) {
+            self.arm_stream_at(key, at);
+        }
+    }
+
+    fn stream_deadline(stream: &Stream, idle_timeout_ns: u64) -> Option<u64> {
+        let retry = if stream.send.retry_at_ns > 0 { stream.send.retry_at_ns } else { u64::MAX };
+        let at = match stream.phase {
+            Phase::Waiting | Phase::Draining => return None,
+            Phase::Active => {
+                let idle = stream.last_heard_ns.saturating_add(idle_timeout_ns);
+                idle.min(stream.next_probe_ns).min(retry)
+            }
+            Phase::Closing { .. } => stream.next_probe_ns,
+        };
+        (at < u64::MAX).then_some(at)
+    }
+
+    pub(super) fn run_timers(&mut self, now_ns: u64) {
+        while let Some(Due { at_ns, value }) = self.timers.pop(now_ns) {
+            match value {
+                Timer::Loss(key) => self.on_loss_timer(key, at_ns, now_ns),
+                Timer::Pto(key) => self.on_pto_timer(key, at_ns, now_ns),
+                Timer::Stream(slot) => self.on_stream_timer(slot, at_ns, now_ns),
+            }
+        }
+        while let Some(entry) = self.time_wait.pop_expired(now_ns) {
+            self.forget_time_wait(&entry);
+        }
+    }
+
+    fn on_loss_timer(&mut self, key: PathKey, at_ns: u64, now_ns: u64) {
+        let Some(path) = self.paths.get_mut(key) else { return };
+        if path.loss_timer_ns != Some(at_ns) {
+            return;
+        }
+        path.loss_timer_ns = None;
+        path.recovery.batch.at_ns = path.recovery.batch.at_ns.max(now_ns);
+        self.list_for_settling(key);
+        self.settle_paths(now_ns);
+    }
+
+    fn on_pto_timer(&mut self, key: PathKey, at_ns: u64, now_ns: u64) {
+        let Some(path) = self.paths.get_mut(key) else { return };
+        if path.pto_timer_ns != Some(at_ns) {
+            return;
+        }
+        path.pto_timer_ns = None;
+        self.detect_overtaken(key, now_ns);
+        self.list_for_settling(key);
+        self.settle_paths(now_ns);
+        let Some(path) = self.paths.get(key) else { return };
+        if let Some(deadline) = path.recovery.pto_deadline(path.controller.pto())
+            && deadline <= now_ns
+        {
+            self.probe_path(key, now_ns);
+        }
+        self.arm_path(key, now_ns);
+    }
+
+    fn on_stream_timer(&mut self, slot: u32, at_ns: u64, now_ns: u64) {
+        match self.stream_timers.get_mut(slot as usize) {
+            Some(armed) if *armed == Some(at_ns) => *armed = None,
+            _ => return,
+        }
+        let Some(stream) = self.streams.at_slot(slot) else { return };
+        let key = stream.key;
+        self.look_at_stream(key, now_ns);
+        self.arm_stream(key);
+    }
+
+    fn look_at_stream(&mut self, key: StreamKey, now_ns: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Some(path) = stream.path.and_then(|path| self.paths.get_mut(path)) else { return };
+        let idle = path.idle_timeout_ns;
+        let pto = path.controller.pto();
+        match stream.phase {
+            Phase::Waiting | Phase::Draining => {}
+            Phase::Closing { attempts, .. } => {
+                if now_ns < stream.next_probe_ns {
+                    return;
+                }
+                if attempts >= MAX_CLOSE_ATTEMPTS {
+                    self.drain_stream(key, now_ns);
+                    return;
+                }
+                stream.probes_owed = 1;
+                stream.next_probe_ns = now_ns.saturating_add(pto);
+            }
+            Phase::Active => {
+                if stream.last_heard_ns.saturating_add(idle) <= now_ns {
+                    self.fail_stream(key, Failure::IdleTimeout, now_ns);
+                    return;
+                }
+                if stream.send.retry_at_ns <= now_ns {
+                    stream.send.retry_at_ns = 0;
+                }
+                if stream.next_probe_ns <= now_ns {
+                    if stream.pending_recovery == 0 {
+                        stream.probes_owed = 1;
+                    }
+                    stream.next_probe_ns = if stream.send.is_blocked() {
+                        // A lost MAX_DATA must not stall a stream for a third of the idle timeout.
+                        stream.blocked_probes = stream.blocked_probes.saturating_add(1);
+                        let exponent = stream.blocked_probes.min(MAX_PTO_EXPONENT.saturating_add(4));
+                        let wait = pto.saturating_mul(1u64.wrapping_shl(exponent)).min(idle / 3);
+                        now_ns.saturating_add(wait)
+                    } else {
+                        now_ns.saturating_add(idle / 3)
+                    };
+                }
+            }
+        }
+        self.make_ready(key, now_ns);
+    }
+}

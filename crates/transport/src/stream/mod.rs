@@ -1,0 +1,233 @@
+//! One reliable byte stream each way: puts its halves together and remembers how far it has come.
+
+pub(crate) mod flow;
+pub(crate) mod recovery;
+pub(crate) mod recv;
+pub(crate) mod send;
+
+use crate::{
+    app::{PeerId, StreamId},
+    completion::{Queue, Ready},
+    error::Failure,
+    transmission::{PathKey, StreamKey},
+};
+use paceline_wire::{Credentials, Opener, StreamKeys};
+use recv::{Close, Recv};
+use send::Send;
+use std::sync::Arc;
+
+/// A close is repeated this often without an answer.
+pub(crate) const MAX_CLOSE_ATTEMPTS: u32 = 3;
+
+/// How far a stream has come. Table of transitions: ARCHITECTURE.md, "A stream's life".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Opened here; waits for a path, a key id or the peer's stream limit.
+    Waiting,
+    /// Has keys; bytes may flow.
+    Active,
+    /// Ended by a reset here: the close is repeated until it is acknowledged.
+    Closing {
+        /// What is sent.
+        close: Close,
+        /// Recovery number of its newest probe.
+        number: Option<u64>,
+        /// Probes sent.
+        attempts: u32,
+    },
+    /// Over; waits for what is left in the wheel.
+    Draining,
+}
+
+/// What the application has to be told; the newest state wins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct News {
+    /// On the worker's list of streams with news.
+    pub(crate) listed: bool,
+    pub(crate) accepted: bool,
+    pub(crate) progress: bool,
+    pub(crate) end: bool,
+    pub(crate) closed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    pub(crate) key: StreamKey,
+    /// Ours, as the peer names us: generation and slot.
+    pub(crate) queue_id: u64,
+    /// The peer's, 0 until it told us.
+    pub(crate) peer_queue_id: u64,
+    /// The largest authentic control packet number and 1.
+    pub(crate) next_expected_control: u64,
+    /// The peer may not know our queue id yet.
+    pub(crate) announce_queue: bool,
+    pub(crate) peer: PeerId,
+    pub(crate) path: Option<PathKey>,
+    pub(crate) opener: Opener,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) keys: Option<Box<StreamKeys>>,
+    pub(crate) phase: Phase,
+    pub(crate) send: Send,
+    pub(crate) recv: Recv,
+    pub(crate) priority: u8,
+    /// Takes the place of `priority` when the wheel holds nothing of the stream.
+    pub(crate) next_priority: Option<u8>,
+    pub(crate) completions: Arc<Queue>,
+    /// Data, retransmission and probe transmissions in the wheel or at the socket.
+    pub(crate) pending: u32,
+    /// Of those, retransmissions and probes.
+    pub(crate) pending_recovery: u32,
+    /// On the path's ready list.
+    pub(crate) ready: bool,
+    /// Deficit round robin, bytes.
+    pub(crate) deficit: u64,
+    /// An empty packet is owed, so that the peer learns of the stream.
+    pub(crate) announce: bool,
+    /// A probe is owed (PTO, keep-alive, blocked).
+    pub(crate) probes_owed: u8,
+    /// The peer has answered with something authentic.
+    pub(crate) answered: bool,
+    pub(crate) last_heard_ns: u64,
+    /// When the next probe of an otherwise silent stream leaves.
+    pub(crate) next_probe_ns: u64,
+    /// Doublings of the interval between probes while the peer's window blocks.
+    pub(crate) blocked_probes: u32,
+    pub(crate) timer_ns: Option<u64>,
+    /// On the worker's list of streams that owe an acknowledgement.
+    pub(crate) control_listed: bool,
+    /// What of `send.held_bytes` the path has been charged.
+    pub(crate) held_charged: u64,
+    /// Bytes of the newest control packet, for time-wait.
+    pub(crate) last_control: Vec<u8>,
+    pub(crate) news: News,
+    /// Epoch and index of the update in the outbox.
+    pub(crate) update: Option<(u64, usize)>,
+    pub(crate) failure: Option<Failure>,
+    /// Level of unsealed bytes the application waits for.
+    pub(crate) wants_room: Option<u64>,
+    /// Offset whose acknowledgement the application waits for.
+    pub(crate) wants_acknowledged: Option<u64>,
+    pub(crate) recording: bool,
+    pub(crate) transmissions: u64,
+    pub(crate) unrecorded: u64,
+    pub(crate) skipped: u64,
+    /// Same errno since this time.
+    pub(crate) send_error: Option<SendTrouble>,
+}
+
+/// A socket error that repeats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SendTrouble {
+    pub(crate) errno: i32,
+    pub(crate) since_ns: u64,
+    pub(crate) exponent: u32,
+}
+
+impl Stream {
+    #[allow(clippy::too_many_arguments, reason = "one caller per role, both in endpoint/streams.rs")]
+    pub(crate) fn new(
+        id: StreamId,
+        key: StreamKey,
+        queue_id: u64,
+        peer: PeerId,
+        opener: Opener,
+        priority: u8,
+        send: Send,
+        recv: Recv,
+        ready: Arc<Ready>,
+        now_ns: u64,
+    ) -> Self {
+        Self {
+            id,
+            key,
+            queue_id,
+            peer_queue_id: 0,
+            next_expected_control: 0,
+            announce_queue: true,
+            peer,
+            path: None,
+            opener,
+            credentials: None,
+            keys: None,
+            phase: Phase::Waiting,
+            send,
+            recv,
+            priority,
+            next_priority: None,
+            completions: Queue::new(key, ready),
+            pending: 0,
+            pending_recovery: 0,
+            ready: false,
+            deficit: 0,
+            announce: false,
+            probes_owed: 0,
+            answered: false,
+            last_heard_ns: now_ns,
+            next_probe_ns: u64::MAX,
+            blocked_probes: 0,
+            timer_ns: None,
+            control_listed: false,
+            held_charged: 0,
+            last_control: Vec::new(),
+            news: News::default(),
+            update: None,
+            failure: None,
+            wants_room: None,
+            wants_acknowledged: None,
+            recording: false,
+            transmissions: 0,
+            unrecorded: 0,
+            skipped: 0,
+            send_error: None,
+        }
+    }
+
+    /// Whether there is something this stream would put into the wheel now.
+    pub(crate) fn wants_to_send(&mut self, now_ns: u64, max_in_flight: u32) -> bool {
+        if self.keys.is_none() || self.send.retry_at_ns > now_ns {
+            return false;
+        }
+        match self.phase {
+            Phase::Waiting | Phase::Draining => false,
+            Phase::Closing { .. } => self.probes_owed > 0,
+            Phase::Active => {
+                if self.next_priority.is_some() && self.pending > 0 {
+                    return false;
+                }
+                self.probes_owed > 0
+                    || self.send.next_lost().is_some()
+                    || (self.pending < max_in_flight && self.has_new_data())
+            }
+        }
+    }
+
+    /// Whether a first transmission is due: data with credit, a FIN, or the announcement of a silent stream.
+    pub(crate) fn has_new_data(&self) -> bool {
+        self.send.sealable() > 0 || self.send.fin_due() || self.announce
+    }
+
+    /// Whether both halves have come to their end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == Phase::Active && self.send.is_finished() && self.recv.finished
+    }
+
+    /// Whether the application waits for something that has come true.
+    pub(crate) fn has_awaited_progress(&mut self) -> bool {
+        let mut any = false;
+        if self.wants_room.is_some_and(|level| self.send.buffer.len() <= level) {
+            self.wants_room = None;
+            any = true;
+        }
+        let acknowledged = match self.wants_acknowledged {
+            None => false,
+            Some(u64::MAX) => self.send.is_finished(),
+            Some(offset) => self.send.acknowledged.prefix() >= offset,
+        };
+        if acknowledged {
+            self.wants_acknowledged = None;
+            any = true;
+        }
+        any
+    }
+}

@@ -1,0 +1,150 @@
+//! The receiving half of a stream: reassembly, what to acknowledge, and the control packets that do it.
+
+use super::flow::ReceiveWindow;
+use crate::{
+    buffer::{ranges::Ranges, reassembly::Reassembly},
+    transmission::{Ecn, Space},
+};
+use paceline_wire::{
+    Writer,
+    frame::{self, EcnCounts},
+};
+use std::collections::VecDeque;
+
+/// Control packets whose content is remembered, so that an echo of their number lets old ranges be forgotten.
+const REMEMBERED_CONTROL: usize = 16;
+/// Control packets of a stream in the wheel or at the socket.
+pub(crate) const MAX_CONTROL_OUT: u8 = 2;
+/// Upstream sizes control packets to 1200 bytes; ranges are cut long before (the newest are kept).
+const MAX_CONTROL_DATA: usize = 1000;
+
+#[derive(Clone, Copy, Debug)]
+struct ControlSent {
+    number: u64,
+    stream_through: Option<u64>,
+    recovery_through: Option<u64>,
+}
+
+/// A close to put into the next control packet or probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Close {
+    /// 0x1c (transport) rather than 0x1d (application).
+    pub(crate) transport: bool,
+    pub(crate) code: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Recv {
+    pub(crate) buffer: Reassembly,
+    pub(crate) window: ReceiveWindow,
+    stream_numbers: Ranges,
+    recovery_numbers: Ranges,
+    ecn: EcnCounts,
+    /// The newest state has not been told to the peer.
+    pub(crate) ack_due: bool,
+    pub(crate) control_out: u8,
+    pub(crate) next_control: u64,
+    remembered: VecDeque<ControlSent>,
+    /// The application reads no more.
+    pub(crate) stopped: bool,
+    /// All bytes and the FIN were handed to the application, or dropped for it.
+    pub(crate) finished: bool,
+}
+
+impl Recv {
+    pub(crate) fn new(initial_window: u64, max_window: u64, now_ns: u64) -> Self {
+        Self {
+            buffer: Reassembly::new(initial_window),
+            window: ReceiveWindow::new(initial_window, max_window, now_ns),
+            stream_numbers: Ranges::default(),
+            recovery_numbers: Ranges::default(),
+            ecn: EcnCounts::default(),
+            ack_due: false,
+            control_out: 0,
+            next_control: 0,
+            remembered: VecDeque::new(),
+            stopped: false,
+            finished: false,
+        }
+    }
+
+    fn numbers(&mut self, space: Space) -> &mut Ranges {
+        match space {
+            Space::Stream => &mut self.stream_numbers,
+            Space::Recovery => &mut self.recovery_numbers,
+        }
+    }
+
+    pub(crate) fn is_duplicate(&self, space: Space, number: u64) -> bool {
+        match space {
+            Space::Stream => self.stream_numbers.contains(number),
+            Space::Recovery => self.recovery_numbers.contains(number),
+        }
+    }
+
+    /// An authentic packet. Its number is acknowledged from now on.
+    pub(crate) fn on_packet(&mut self, space: Space, number: u64, ecn: Ecn) {
+        self.numbers(space).insert(number);
+        let count = match ecn {
+            Ecn::NotEct => None,
+            Ecn::Ect0 => Some(&mut self.ecn.ect0),
+            Ecn::Ect1 => Some(&mut self.ecn.ect1),
+            Ecn::Ce => Some(&mut self.ecn.ce),
+        };
+        if let Some(count) = count {
+            *count = count.saturating_add(1);
+        }
+        self.ack_due = true;
+    }
+
+    /// The peer says that control packet `next - 1` arrived: what it acknowledged need not be acknowledged again.
+    pub(crate) fn on_control_echo(&mut self, next: u64) {
+        let Some(arrived) = next.checked_sub(1) else { return };
+        let Some(index) = self.remembered.iter().position(|sent| sent.number == arrived) else { return };
+        if let Some(sent) = self.remembered.get(index).copied() {
+            if let Some(through) = sent.stream_through {
+                self.stream_numbers.remove_through(through);
+            }
+            if let Some(through) = sent.recovery_through {
+                self.recovery_numbers.remove_through(through);
+            }
+        }
+        self.remembered.drain(..=index);
+    }
+
+    /// Frames of the next control packet: MAX_DATA, ACK of the stream space (0x03), ACK of the recovery space (0x02), and a
+    /// close if there is one. Returns how many bytes of `out` they take.
+    pub(crate) fn encode_control(&mut self, close: Option<Close>, out: &mut [u8]) -> usize {
+        let end = out.len().min(MAX_CONTROL_DATA);
+        let Some(out) = out.get_mut(..end) else { return 0 };
+        let mut writer = Writer::new(out);
+        let max_data = self.window.max_data();
+        let mut fits = frame::max_data(&mut writer, max_data).is_ok();
+        self.buffer.set_max_data(max_data);
+        if let Some(close) = close {
+            fits &= frame::connection_close(&mut writer, close.transport, close.code).is_ok();
+        }
+        debug_assert!(fits);
+        let mut sent = ControlSent { number: self.next_control, stream_through: None, recovery_through: None };
+        // The stream space first: a starved stream ACK makes the peer retransmit what arrived.
+        if let Some(largest) = self.stream_numbers.largest()
+            && frame::ack(&mut writer, self.stream_numbers.iter_desc(), Some(self.ecn), 0).is_ok()
+        {
+            sent.stream_through = Some(largest);
+        }
+        if let Some(largest) = self.recovery_numbers.largest()
+            && frame::ack(&mut writer, self.recovery_numbers.iter_desc(), None, 0).is_ok()
+        {
+            sent.recovery_through = Some(largest);
+        }
+        let len = writer.len();
+        self.window.on_announced();
+        self.ack_due = false;
+        if self.remembered.len() >= REMEMBERED_CONTROL {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(sent);
+        self.next_control = self.next_control.saturating_add(1);
+        len
+    }
+}

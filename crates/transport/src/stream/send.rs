@@ -1,0 +1,361 @@
+//! The sending half of a stream: what is still to seal, what is out, what was lost.
+
+use super::recovery::{Retained, Sent, SentMap, State};
+use crate::{
+    buffer::{ranges::AckedOffsets, send::SendBuffer},
+    path::recovery::AckBatch,
+    transmission::Space,
+};
+use bytes::Bytes;
+use paceline_pacer::{Controller, Lost};
+use std::collections::VecDeque;
+
+/// Where the end of the stream stands (RFC 9000 §3.1, without the reset states, which are the stream's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fin {
+    /// The application may write more.
+    Open,
+    /// No more writes; the final offset is known but no packet has carried it.
+    Requested,
+    /// A packet that carries it was sealed.
+    Sealed,
+    /// Such a packet was acknowledged.
+    Acknowledged,
+}
+
+/// A packet that has to be sent again.
+#[derive(Debug)]
+pub(crate) struct LostPacket {
+    pub(crate) retained: Retained,
+    pub(crate) number: u64,
+    pub(crate) original: u64,
+    pub(crate) offset: u64,
+    pub(crate) payload: u16,
+    pub(crate) fin: bool,
+}
+
+/// An acknowledgement named a packet that was never sealed (RFC 9000 §13.1: PROTOCOL_VIOLATION).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UnsentAcknowledged;
+
+#[derive(Debug)]
+pub(crate) struct Send {
+    pub(crate) buffer: SendBuffer,
+    /// Next stream offset to seal.
+    pub(crate) next_offset: u64,
+    /// Offset the peer allows.
+    pub(crate) max_data: u64,
+    pub(crate) fin: Fin,
+    pub(crate) acknowledged: AckedOffsets,
+    pub(crate) next_number: u64,
+    pub(crate) next_recovery: u64,
+    pub(crate) stream_space: SentMap,
+    pub(crate) recovery_space: SentMap,
+    pub(crate) lost: VecDeque<LostPacket>,
+    /// Packets in flight, in both spaces.
+    pub(crate) in_flight: u32,
+    /// Bytes of packets that are retained (scheduled, in flight or lost).
+    pub(crate) held_bytes: u64,
+    /// ECN-CE count of the newest ACK.
+    pub(crate) ecn_ce: u64,
+    /// Nothing leaves before this time: the last send failed.
+    pub(crate) retry_at_ns: u64,
+}
+
+impl Send {
+    pub(crate) fn new(max_data: u64) -> Self {
+        Self {
+            buffer: SendBuffer::default(),
+            next_offset: 0,
+            max_data,
+            fin: Fin::Open,
+            acknowledged: AckedOffsets::default(),
+            next_number: 0,
+            next_recovery: 0,
+            stream_space: SentMap::default(),
+            recovery_space: SentMap::default(),
+            lost: VecDeque::new(),
+            in_flight: 0,
+            held_bytes: 0,
+            ecn_ce: 0,
+            retry_at_ns: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, data: Bytes) {
+        // After `finish` the final offset may already be on the wire.
+        if self.fin == Fin::Open {
+            self.buffer.push(data);
+        }
+    }
+
+    pub(crate) fn finish(&mut self) {
+        if self.fin == Fin::Open {
+            self.fin = Fin::Requested;
+        }
+    }
+
+    /// The stream's length, once the application has said so.
+    pub(crate) fn final_offset(&self) -> Option<u64> {
+        (self.fin != Fin::Open).then(|| self.next_offset.saturating_add(self.buffer.len()))
+    }
+
+    /// Bytes that may be sealed now.
+    pub(crate) fn sealable(&self) -> u64 {
+        self.buffer.len().min(self.max_data.saturating_sub(self.next_offset))
+    }
+
+    /// Whether the peer's window, and nothing else, holds data back.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.buffer.len() > 0 && self.max_data <= self.next_offset
+    }
+
+    /// Whether a FIN has to go out in a packet of its own or with the last data.
+    pub(crate) fn fin_due(&self) -> bool {
+        self.fin == Fin::Requested && self.buffer.len() <= self.sealable()
+    }
+
+    /// Whether everything written, and the FIN, is acknowledged.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.fin == Fin::Acknowledged
+            && self.buffer.len() == 0
+            && self.acknowledged.prefix() >= self.next_offset
+    }
+
+    pub(crate) fn space_mut(&mut self, space: Space) -> &mut SentMap {
+        match space {
+            Space::Stream => &mut self.stream_space,
+            Space::Recovery => &mut self.recovery_space,
+        }
+    }
+
+    pub(crate) fn insert(&mut self, space: Space, sent: Sent) {
+        if sent.retained.is_some() {
+            self.held_bytes = self.held_bytes.saturating_add(u64::from(sent.packet_len));
+        }
+        self.space_mut(space).insert(sent);
+    }
+
+    /// A scheduled packet left the host.
+    pub(crate) fn on_sent(
+        &mut self,
+        space: Space,
+        number: u64,
+        at_ns: u64,
+        app_limited: bool,
+        controller: &mut Controller,
+    ) {
+        let map = self.space_mut(space);
+        map.note_in_flight(number);
+        let Some(sent) = map.get_mut(number) else { return };
+        // An ACK can overtake the completion: then the packet already has its verdict.
+        if sent.state == State::Scheduled {
+            sent.info = Some(controller.on_sent(at_ns, u32::from(sent.packet_len), app_limited));
+            sent.sent_ns = at_ns;
+            sent.state = State::InFlight;
+            self.in_flight = self.in_flight.saturating_add(1);
+        }
+    }
+
+    /// A scheduled packet will not leave in this transmission: it is to be sent again.
+    pub(crate) fn on_unsent(&mut self, space: Space, number: u64) {
+        let mut again = None;
+        let mut released = 0;
+        if let Some(sent) = self.space_mut(space).get_mut(number)
+            && sent.state == State::Scheduled
+        {
+            sent.state = State::Lost;
+            again = Self::to_lost(sent);
+            if again.is_none() && sent.retained.take().is_some() {
+                released = u64::from(sent.packet_len);
+            }
+        }
+        self.held_bytes = self.held_bytes.saturating_sub(released);
+        if let Some(lost) = again {
+            self.lost.push_back(lost);
+        }
+    }
+
+    fn to_lost(sent: &mut Sent) -> Option<LostPacket> {
+        let retained = sent.retained.take()?;
+        Some(LostPacket {
+            retained,
+            number: sent.number,
+            original: sent.original,
+            offset: sent.offset,
+            payload: sent.payload,
+            fin: sent.fin,
+        })
+    }
+
+    /// Numbers `first..=last` of a space were acknowledged.
+    pub(crate) fn on_acknowledged(
+        &mut self,
+        space: Space,
+        first: u64,
+        last: u64,
+        now_ns: u64,
+        controller: &mut Controller,
+        batch: &mut AckBatch,
+    ) -> Result<(), UnsentAcknowledged> {
+        let next = match space {
+            Space::Stream => self.next_number,
+            Space::Recovery => self.next_recovery,
+        };
+        if last >= next {
+            return Err(UnsentAcknowledged);
+        }
+        let Self { stream_space, recovery_space, acknowledged, held_bytes, in_flight, fin, .. } = self;
+        let map = match space {
+            Space::Stream => stream_space,
+            Space::Recovery => recovery_space,
+        };
+        let mut any = false;
+        map.for_each_in(first, last, |sent| {
+            match sent.state {
+                State::Acknowledged => return,
+                State::Scheduled => {
+                    // The ACK overtook the completion: the controller hears of both now.
+                    let info = controller.on_sent(now_ns, u32::from(sent.packet_len), false);
+                    batch.acknowledge(u64::from(sent.packet_len), info, now_ns);
+                }
+                State::InFlight => {
+                    *in_flight = in_flight.saturating_sub(1);
+                    if let Some(info) = sent.info {
+                        batch.acknowledge(u64::from(sent.packet_len), info, sent.sent_ns);
+                    }
+                }
+                // Spurious loss: the controller already has its verdict and must not get a second one.
+                State::Lost => {}
+            }
+            sent.state = State::Acknowledged;
+            any = true;
+            if sent.retained.take().is_some() {
+                *held_bytes = held_bytes.saturating_sub(u64::from(sent.packet_len));
+            }
+            if sent.payload > 0 {
+                acknowledged.insert(sent.offset..sent.offset.saturating_add(u64::from(sent.payload)));
+            }
+            if sent.fin {
+                *fin = Fin::Acknowledged;
+            }
+        });
+        if any {
+            map.note_largest_acknowledged(last);
+        }
+        Ok(())
+    }
+
+    /// Packet-threshold losses of a space, after all its ACK ranges were applied.
+    pub(crate) fn detect_reordered(&mut self, space: Space, batch: &mut AckBatch) -> u64 {
+        let Self { stream_space, recovery_space, lost, in_flight, held_bytes, acknowledged, .. } = self;
+        let map = match space {
+            Space::Stream => stream_space,
+            Space::Recovery => recovery_space,
+        };
+        let mut count = 0u64;
+        map.detect_reordered(|sent| {
+            count = count.saturating_add(1);
+            *in_flight = in_flight.saturating_sub(1);
+            Self::declare_lost(sent, lost, held_bytes, acknowledged, batch);
+        });
+        count
+    }
+
+    /// A packet was overtaken by 9/8 RTT. Returns whether it was in flight until now.
+    pub(crate) fn on_overtaken(&mut self, space: Space, number: u64, batch: &mut AckBatch) -> bool {
+        let Self { stream_space, recovery_space, lost, in_flight, held_bytes, acknowledged, .. } = self;
+        let map = match space {
+            Space::Stream => stream_space,
+            Space::Recovery => recovery_space,
+        };
+        match map.get_mut(number) {
+            Some(sent) if sent.state == State::InFlight => {
+                *in_flight = in_flight.saturating_sub(1);
+                Self::declare_lost(sent, lost, held_bytes, acknowledged, batch);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn declare_lost(
+        sent: &mut Sent,
+        lost: &mut VecDeque<LostPacket>,
+        held_bytes: &mut u64,
+        acknowledged: &AckedOffsets,
+        batch: &mut AckBatch,
+    ) {
+        sent.state = State::Lost;
+        if let Some(info) = sent.info {
+            let follows = batch.lost.last().is_some_and(|last| last.sent_ns == sent.sent_ns);
+            batch.lost.push(Lost {
+                bytes: u32::from(sent.packet_len),
+                info,
+                sent_ns: sent.sent_ns,
+                first_of_run: !follows,
+            });
+        }
+        let end = sent.offset.saturating_add(u64::from(sent.payload));
+        if !sent.fin && end <= acknowledged.prefix() {
+            if sent.retained.take().is_some() {
+                *held_bytes = held_bytes.saturating_sub(u64::from(sent.packet_len));
+            }
+        } else if let Some(packet) = Self::to_lost(sent) {
+            lost.push_back(packet);
+        }
+    }
+
+    /// The next packet to send again; what has been acknowledged meanwhile is dropped.
+    pub(crate) fn next_lost(&mut self) -> Option<&LostPacket> {
+        while let Some(front) = self.lost.front() {
+            let end = front.offset.saturating_add(u64::from(front.payload));
+            let fin_done = !front.fin || self.fin == Fin::Acknowledged;
+            if fin_done && end <= self.acknowledged.prefix() {
+                self.held_bytes = self.held_bytes.saturating_sub(u64::from(front.retained.len));
+                self.lost.pop_front();
+            } else {
+                break;
+            }
+        }
+        self.lost.front()
+    }
+
+    /// The packet given by `next_lost` is on its way; its old descriptor is let go.
+    pub(crate) fn pop_lost(&mut self) {
+        if let Some(front) = self.lost.pop_front() {
+            self.held_bytes = self.held_bytes.saturating_sub(u64::from(front.retained.len));
+        }
+    }
+
+    /// Whether a packet of this burst still waits for its verdict.
+    pub(crate) fn first_unsettled(&mut self, space: Space, first: u64, last: u64) -> Option<u64> {
+        let mut unsettled = None;
+        self.space_mut(space).for_each_in(first, last, |sent| {
+            if unsettled.is_none() && sent.state == State::InFlight {
+                unsettled = Some(sent.number);
+            }
+        });
+        unsettled
+    }
+
+    /// Everything is given up: what was in flight leaves the controller without a verdict, descriptors go home.
+    pub(crate) fn abandon(&mut self, controller: &mut Controller) {
+        for map in [&mut self.stream_space, &mut self.recovery_space] {
+            for sent in map.drain() {
+                if sent.state == State::InFlight {
+                    controller.on_discarded(u32::from(sent.packet_len));
+                }
+            }
+        }
+        self.lost.clear();
+        self.buffer.clear();
+        self.in_flight = 0;
+        self.held_bytes = 0;
+    }
+
+    pub(crate) fn trim(&mut self, forget_before_ns: u64) {
+        self.stream_space.trim(forget_before_ns);
+        self.recovery_space.trim(forget_before_ns);
+    }
+}

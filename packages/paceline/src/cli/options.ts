@@ -1,0 +1,128 @@
+import { parseArgs } from 'node:util'
+import { UsageError } from './faults.js'
+
+/** One option of a command: how it is written, and what `--help` says of it. */
+export interface OptionSpec {
+  /** What stands for the value in `--help`; without it the option is a switch. */
+  readonly value?: string
+  readonly help: string
+}
+
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>
+
+/** What was given: switches are `true`, the others their text. */
+export interface ParsedOptions {
+  readonly switches: ReadonlySet<string>
+  readonly values: ReadonlyMap<string, string>
+  readonly positionals: readonly string[]
+}
+
+/** Reads a command's arguments; everything unknown, doubled or incomplete is a {@link UsageError}. */
+export function parseOptions(command: string, specs: OptionSpecs, args: readonly string[]): ParsedOptions {
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: Object.fromEntries(
+      Object.entries(specs).map(([name, spec]) => [name, { type: spec.value === undefined ? 'boolean' : 'string' } as const]),
+    ),
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+  })
+  const switches = new Set<string>()
+  const values = new Map<string, string>()
+  const positionals: string[] = []
+  for (const token of tokens) {
+    if (token.kind === 'positional') positionals.push(token.value)
+    if (token.kind !== 'option') continue
+    const spec = Object.hasOwn(specs, token.name) ? specs[token.name] : undefined
+    if (spec === undefined) throw unknownOption(command, specs, token.rawName)
+    if (switches.has(token.name) || values.has(token.name)) throw new UsageError(`expected --${token.name} once, got it twice`, command)
+    if (spec.value === undefined) {
+      if (token.value !== undefined) throw new UsageError(`expected no value for --${token.name}, got "${token.value}"`, command)
+      switches.add(token.name)
+    } else {
+      // `--out --json`: the next option is no value; `--out=--json` says that it is meant.
+      const missing = token.value === undefined || (!token.inlineValue && token.value.startsWith('-') && token.value.length > 1)
+      if (missing) throw new UsageError(`expected ${spec.value} after --${token.name}, got ${token.value ?? 'nothing'}`, command)
+      values.set(token.name, token.value ?? '')
+    }
+  }
+  return { switches, values, positionals }
+}
+
+function unknownOption(command: string, specs: OptionSpecs, written: string): UsageError {
+  if (/^--?secret$/.test(written)) {
+    return new UsageError(
+      'expected --secret-file FILE or PACELINE_SECRET, got --secret: an argument can be read by everybody on this machine',
+      command,
+    )
+  }
+  const near = suggest(written.replace(/^-+/, ''), Object.keys(specs))
+  const advice = near === undefined ? '' : `; did you mean --${near}?`
+  return new UsageError(`expected a known option, got ${written}${advice}`, command)
+}
+
+/** The known word that a typing error most likely meant. */
+export function suggest(word: string, known: readonly string[]): string | undefined {
+  let best: string | undefined
+  let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1
+  for (const candidate of known) {
+    const distance = word.length > 1 && candidate.startsWith(word) ? 1 : editDistance(word, candidate)
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance]
+  }
+  return best
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const changed = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(changed, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+/** A whole number between two bounds. */
+export function integer(command: string, name: string, text: string, minimum: number, maximum: number): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= minimum && value <= maximum) return value
+  throw new UsageError(`expected --${name} from ${minimum} to ${maximum}, got "${text}"`, command)
+}
+
+/** Bits per second: a number with an optional k, M or G (powers of 1000). */
+export function bitrate(command: string, name: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([kMG]?)$/.exec(text)
+  const factor = { '': 1, k: 1e3, M: 1e6, G: 1e9 }[match?.[2] ?? ''] ?? 1
+  const value = Math.round(Number(match?.[1]) * factor)
+  if (value >= 1000 && value <= 1e12) return value
+  throw new UsageError(`expected --${name} from 1k to 1000G bits per second (such as 100M), got "${text}"`, command)
+}
+
+/** Milliseconds: a number, or one with ms or s. */
+export function duration(command: string, name: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s)?$/.exec(text)
+  const value = Number(match?.[1]) * (match?.[2] === 's' ? 1000 : 1)
+  if (value >= 1 && value <= 3_600_000) return Math.round(value)
+  throw new UsageError(`expected --${name} in milliseconds (500, 500ms or 5s; at most an hour), got "${text}"`, command)
+}
+
+/** `HOST:PORT`, where an IPv6 address stands in brackets. */
+export function address(command: string, text: string): { host: string; port: number } {
+  const match = /^(?:\[([\da-fA-F:.]+(?:%\w+)?)\]|([^:[\]\s/]+)):(\d{1,5})$/.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  if (host !== undefined && port >= 1 && port <= 65_535) return { host, port }
+  throw new UsageError(`expected HOST:PORT (10.0.0.2:4433, [::1]:4433), got "${text}"`, command)
+}
+
+/** The part of `--help` about options, in columns. */
+export function describeOptions(specs: OptionSpecs): string {
+  const rows = Object.entries(specs).map(([name, spec]) => [`--${name}${spec.value === undefined ? '' : ` ${spec.value}`}`, spec.help] as const)
+  const width = Math.max(...rows.map(([left]) => left.length))
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}\n`).join('')
+}

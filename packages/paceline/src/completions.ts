@@ -1,0 +1,278 @@
+import type { Waiter } from './abort.js'
+import { errnoName, nodeErrno } from './errors.js'
+import { Fifo } from './fifo.js'
+
+/** Records of an endpoint that wait to be taken, about 1.5 KiB each at most; more are counted as skipped. */
+export const MAX_WAITING_RECORDS = 16 * 1024
+
+const PACKETS_AT = 4
+const PACKET_ELEMENTS = 4
+const Flag = { Fin: 1, Retransmission: 2, Recovery: 4, Ect0: 8 } as const
+const OUTCOMES = ['sent', 'failed', 'cancelled'] as const
+
+/** One packet of a transmission. */
+export interface CompletionPacket {
+  /** Packet number in its space. */
+  readonly number: number
+  /** Which numbers `number` counts in: first transmissions, or retransmissions and probes. */
+  readonly space: 'stream' | 'recovery'
+  /** Where its payload begins in the stream, in bytes. */
+  readonly offset: number
+  /** Stream bytes in it. */
+  readonly length: number
+  /** The payload ends at the end of the stream. */
+  readonly fin: boolean
+  /** Codepoint in the IP header. */
+  readonly ecn: 'ect0' | 'not-ect'
+  /** A copy of an earlier packet. */
+  readonly retransmission: boolean
+}
+
+/**
+ * What became of one transmission: a burst of packets that left, could not, or will not. That it was sent does not say that
+ * it arrived: `flush()` and `close()` do.
+ */
+export class Completion {
+  readonly #record: Float64Array
+  #packets: readonly CompletionPacket[] | undefined
+
+  /** @internal */
+  constructor(record: Float64Array) {
+    this.#record = record
+  }
+
+  /** `'sent'`: handed to the network; `'failed'`: refused by it; `'cancelled'`: taken back unsent. */
+  get outcome(): 'sent' | 'failed' | 'cancelled' {
+    return OUTCOMES[this.#record[0] ?? 0] ?? 'failed'
+  }
+
+  /** Planned departure, in ms on the line of `performance.now()`. */
+  get scheduledAt(): number {
+    return this.#record[1] ?? NaN
+  }
+
+  /** When it was handed to the network, in ms on the line of `performance.now()`; `undefined` if cancelled. */
+  get sentAt(): number | undefined {
+    const at = this.#record[2] ?? NaN
+    return Number.isNaN(at) ? undefined : at
+  }
+
+  /** Why it failed, as in Node's system errors (negative). */
+  get errno(): number | undefined {
+    const errno = this.#record[3] ?? 0
+    return errno === 0 ? undefined : nodeErrno(errno)
+  }
+
+  /** Name of `errno`. Example: `'EPERM'`. */
+  get code(): string | undefined {
+    return this.errno === undefined ? undefined : errnoName(this.errno)
+  }
+
+  /** How many packets; cheaper than `packets.length`. */
+  get packetCount(): number {
+    return (this.#record.length - PACKETS_AT) / PACKET_ELEMENTS
+  }
+
+  /** Stream bytes in all packets; cheaper than adding up `packets`. */
+  get bytes(): number {
+    let bytes = 0
+    for (let at = PACKETS_AT; at < this.#record.length; at += PACKET_ELEMENTS) bytes += this.#record[at + 2] ?? 0
+    return bytes
+  }
+
+  /** The packets in the order they left. Built on first use: 46 objects a burst would cost more than the transfer. */
+  get packets(): readonly CompletionPacket[] {
+    if (this.#packets !== undefined) return this.#packets
+    const packets: CompletionPacket[] = []
+    for (let at = PACKETS_AT; at < this.#record.length; at += PACKET_ELEMENTS) {
+      const flags = this.#record[at + 3] ?? 0
+      packets.push({
+        number: this.#record[at] ?? 0,
+        space: (flags & Flag.Recovery) === 0 ? 'stream' : 'recovery',
+        offset: this.#record[at + 1] ?? 0,
+        length: this.#record[at + 2] ?? 0,
+        fin: (flags & Flag.Fin) !== 0,
+        ecn: (flags & Flag.Ect0) === 0 ? 'not-ect' : 'ect0',
+        retransmission: (flags & Flag.Retransmission) !== 0,
+      })
+    }
+    this.#packets = packets
+    return packets
+  }
+
+  toJSON(): object {
+    const { outcome, scheduledAt, sentAt, errno, code, packets } = this
+    return { outcome, scheduledAt, sentAt, errno, code, packets }
+  }
+
+  /** @internal */
+  [Symbol.for('nodejs.util.inspect.custom')](): object {
+    return this.toJSON()
+  }
+}
+
+/** Counts the records that wait in all iterators of an endpoint. */
+export interface RecordBudget {
+  waiting: number
+}
+
+/**
+ * The completions of a stream, from the call of `stream.completions()` on; ends after the last one of a closed stream.
+ *
+ * Every transmission of the stream is in exactly one entry, or counted once in {@link skipped}, or completed before the
+ * recording and counted once in {@link unrecorded}.
+ */
+export class Completions implements AsyncIterableIterator<Completion> {
+  readonly #budget: RecordBudget
+  readonly #left: (completions: Completions) => void
+  /** Transmissions whose record had come when this iterator began. */
+  readonly #before: number
+  readonly #queue = new Fifo<Completion>()
+  #waiters: Waiter<IteratorResult<Completion, undefined>>[] = []
+  #over = false
+  #skipped = 0
+  #unrecorded: number | undefined
+
+  /** @internal */
+  constructor(budget: RecordBudget, before: number, left: (completions: Completions) => void) {
+    this.#budget = budget
+    this.#before = before
+    this.#left = left
+  }
+
+  /** Transmissions without an entry because nobody took the entries fast enough, so far. */
+  get skipped(): number {
+    return this.#skipped
+  }
+
+  /** Transmissions that completed before the recording began; known once the stream is closed. */
+  get unrecorded(): number | undefined {
+    return this.#unrecorded
+  }
+
+  next(): Promise<IteratorResult<Completion, undefined>> {
+    const value = this.#queue.shift()
+    if (value !== undefined) {
+      this.#budget.waiting -= 1
+      return Promise.resolve({ done: false, value })
+    }
+    if (this.#over) return Promise.resolve({ done: true, value: undefined })
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject })
+    })
+  }
+
+  return(): Promise<IteratorResult<Completion, undefined>> {
+    this.#skipped += this.#queue.length
+    this.#budget.waiting -= this.#queue.length
+    this.#queue.clear()
+    this.end(undefined)
+    return Promise.resolve({ done: true, value: undefined })
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  /** @internal */
+  push(record: Float64Array): void {
+    const waiter = this.#waiters.shift()
+    if (waiter !== undefined) {
+      waiter.resolve({ done: false, value: new Completion(record) })
+    } else if (this.#budget.waiting >= MAX_WAITING_RECORDS) {
+      this.#skipped += 1
+    } else {
+      this.#budget.waiting += 1
+      this.#queue.push(new Completion(record))
+    }
+  }
+
+  /** @internal */
+  skip(count: number): void {
+    this.#skipped += count
+  }
+
+  /** @internal */
+  end(unrecorded: number | undefined): void {
+    if (this.#over) return
+    this.#over = true
+    if (unrecorded !== undefined) this.#unrecorded = unrecorded + this.#before
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter.resolve({ done: true, value: undefined })
+    this.#left(this)
+  }
+}
+
+/**
+ * What a stream does with its records: hands them to whoever iterates, and knows when the last one has come.
+ */
+export class Recorder {
+  readonly #budget: RecordBudget
+  readonly #sinks = new Set<Completions>()
+  #recording = false
+  #came = 0
+  #expected = Infinity
+  #unrecorded = 0
+
+  constructor(budget: RecordBudget) {
+    this.#budget = budget
+  }
+
+  /** Somebody takes completions, or did. */
+  get recording(): boolean {
+    return this.#recording
+  }
+
+  /** No record will come any more. */
+  get over(): boolean {
+    return this.#came >= this.#expected
+  }
+
+  open(start: () => void): Completions {
+    const completions = new Completions(this.#budget, this.#came, (left) => this.#sinks.delete(left))
+    if (this.over) {
+      completions.end(this.#unrecorded)
+      return completions
+    }
+    this.#sinks.add(completions)
+    if (!this.#recording) {
+      this.#recording = true
+      start()
+    }
+    return completions
+  }
+
+  completion(record: Float64Array): void {
+    this.#came += 1
+    if (this.#sinks.size > 0) {
+      const copy = record.slice()
+      for (const sink of this.#sinks) sink.push(copy)
+    }
+    this.#settle()
+  }
+
+  skipped(count: number): void {
+    this.#came += count
+    for (const sink of this.#sinks) sink.skip(count)
+    this.#settle()
+  }
+
+  /** The stream is closed: so many records have come, or will. */
+  closed(transmissions: number, unrecorded: number): void {
+    this.#expected = this.#recording ? transmissions - unrecorded : 0
+    this.#unrecorded = this.#recording ? unrecorded : transmissions
+    this.#settle()
+  }
+
+  /** The driver is gone: nothing will come. */
+  abandon(): void {
+    this.#expected = 0
+    this.#settle()
+  }
+
+  #settle(): void {
+    if (!this.over) return
+    for (const sink of this.#sinks) sink.end(this.#unrecorded)
+  }
+}

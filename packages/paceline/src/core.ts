@@ -1,0 +1,377 @@
+import { wait, type Waiter } from './abort.js'
+import { SendBudget } from './budget.js'
+import { CommandQueue } from './commands.js'
+import type { RecordBudget } from './completions.js'
+import { channels, debug } from './diagnostics.js'
+import type { Driver, DriverPathStats, DriverStats } from './driver.js'
+import { EndpointError, failureError, PeerError, StreamError, type PacelineError } from './errors.js'
+import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
+import { Fifo } from './fifo.js'
+import { Peer } from './peer.js'
+import type { ReceiveHalf } from './receiving.js'
+import { Stream, type CloseResult } from './stream.js'
+
+/** What the endpoint's options decide here. */
+export interface CoreSettings {
+  sendBufferBytes: number
+  endpointSendBufferBytes: number
+  maxIncomingStreams: number
+}
+
+/** The answer to Shutdown comes within a few ms, or, when the socket is stuck, not at all. */
+const SHUTDOWN_WAIT = 1_000
+
+interface Connecting {
+  readonly waiter: Waiter<Peer>
+  readonly address: string
+  readonly port: number
+  readonly maxBitrate: number
+}
+
+/**
+ * Endpoints with something to do: a stream open, a connect under way, somebody iterating. They stay, as an active handle
+ * of Node does, even if the program holds nothing but a promise. All others may be collected.
+ */
+const busy = new Set<Core>()
+
+/** Ends the driver of an endpoint that was forgotten without close(). */
+const forgotten = new FinalizationRegistry<Driver>((driver) => {
+  driver.close()
+})
+
+/** What an endpoint, its peers and its streams share: the driver, the queue of commands, the pump of events, and who is who. */
+export class Core implements EventSink {
+  readonly driver: Driver
+  readonly commands: CommandQueue
+  readonly budget: SendBudget
+  readonly sendBufferBytes: number
+  readonly slabHolders = new Set<ReceiveHalf>()
+  readonly records: RecordBudget = { waiting: 0 }
+  readonly peers = new Map<number, Peer>()
+  readonly #settings: CoreSettings
+  readonly #pump: EventPump
+  readonly #streams = new Map<number, Stream>()
+  readonly #connecting = new Map<number, Connecting>()
+  readonly #accepted = new Fifo<Stream>()
+  #acceptWaiters: Waiter<IteratorResult<Stream, undefined>>[] = []
+  #iterators = 0
+  #nextId = 1
+  #closing = false
+  #closed: PacelineError | undefined
+  #drainedWaiter: (() => void) | undefined
+
+  constructor(driver: Driver, settings: CoreSettings) {
+    this.driver = driver
+    this.commands = new CommandQueue(driver)
+    this.budget = new SendBudget(settings.endpointSendBufferBytes)
+    this.sendBufferBytes = settings.sendBufferBytes
+    this.#settings = settings
+    this.#pump = new EventPump(driver, this)
+    const self = new WeakRef(this)
+    driver.onWake = () => {
+      self.deref()?.wake()
+    }
+    forgotten.register(this, driver, this)
+  }
+
+  /** The driver has news. */
+  wake(): void {
+    this.#pump.wake()
+  }
+
+  /** Why nothing can be done any more. */
+  get closed(): PacelineError | undefined {
+    return this.#closed
+  }
+
+  get streams(): Stream[] {
+    return [...this.#streams.values()]
+  }
+
+  streamsOf(peer: Peer): Stream[] {
+    return this.streams.filter((stream) => stream.peer === peer)
+  }
+
+  peerAddress(id: number): { address: string; port: number } | undefined {
+    return this.#closed === undefined ? this.driver.peerAddress(id) : undefined
+  }
+
+  peerStats(id: number): DriverPathStats | undefined {
+    return this.#closed === undefined ? this.driver.peerStats(id) : undefined
+  }
+
+  stats(): DriverStats {
+    this.#mustBeOpen()
+    return this.driver.stats()
+  }
+
+  connect(
+    address: string,
+    port: number,
+    options: { secrets: Uint8Array[]; handshakeTimeout: number; maxBitrate: number; signal: AbortSignal | undefined },
+  ): Promise<Peer> {
+    const { secrets, handshakeTimeout, maxBitrate, signal } = options
+    let id = 0
+    return wait<Peer>(
+      signal,
+      (waiter) => {
+        this.#mustBeOpen()
+        id = this.#takeId((candidate) => this.peers.has(candidate) || this.#connecting.has(candidate))
+        this.#connecting.set(id, { waiter, address, port, maxBitrate })
+        this.#updateBusy()
+        try {
+          this.driver.connect(id, address, port, { secrets, handshakeTimeout, maxBitrate: Math.floor(maxBitrate) })
+        } catch (error) {
+          this.#connecting.delete(id)
+          this.#updateBusy()
+          throw error
+        }
+      },
+      () => {
+        this.#connecting.delete(id)
+        this.commands.closePeer(id)
+        this.#updateBusy()
+      },
+    )
+  }
+
+  openStream(peer: Peer, priority: number): Stream {
+    this.#mustBeOpen()
+    if (this.#closing) throw new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
+    const id = this.#takeId((candidate) => this.#streams.has(candidate))
+    this.commands.open(id, peer.id, priority)
+    return this.#addStream(id, peer, false)
+  }
+
+  closePeer(peer: Peer): void {
+    this.commands.closePeer(peer.id)
+    this.peers.delete(peer.id)
+  }
+
+  /** The next stream a peer opened; `undefined` at the end. */
+  nextAccepted(waiter: Waiter<IteratorResult<Stream, undefined>>): void {
+    const stream = this.#accepted.shift()
+    if (stream !== undefined) waiter.resolve({ done: false, value: stream })
+    else if (this.#closing || this.#closed !== undefined) waiter.resolve({ done: true, value: undefined })
+    else this.#acceptWaiters.push(waiter)
+  }
+
+  abandonAccepted(waiter: Waiter<IteratorResult<Stream, undefined>>): void {
+    this.#acceptWaiters = this.#acceptWaiters.filter((entry) => entry !== waiter)
+  }
+
+  /** Somebody iterates from now on: streams are let in. */
+  startAccepting(): void {
+    this.#iterators += 1
+    if (this.#iterators === 1 && !this.#closing) this.commands.acceptStreams(this.#settings.maxIncomingStreams)
+    this.#updateBusy()
+  }
+
+  stopAccepting(): void {
+    this.#iterators -= 1
+    if (this.#iterators === 0 && !this.#closing) this.commands.acceptStreams(0)
+    this.#updateBusy()
+  }
+
+  async closeStreams(streams: Stream[], deadline: number, signal: AbortSignal | undefined): Promise<CloseResult> {
+    const options = signal === undefined ? { deadline } : { deadline, signal }
+    const results = await Promise.all(streams.map((stream) => stream.close(options)))
+    const sum: CloseResult = { acknowledged: 0, undelivered: 0 }
+    for (const { acknowledged, undelivered } of results) {
+      sum.acknowledged += acknowledged
+      sum.undelivered += undelivered
+    }
+    return sum
+  }
+
+  /** Lets nobody in, closes every stream, waits until the wheel is empty, ends the driver. */
+  async close(deadline: number, signal: AbortSignal | undefined): Promise<CloseResult> {
+    this.#closing = true
+    this.#updateBusy()
+    this.commands.acceptStreams(0)
+    for (let stream = this.#accepted.shift(); stream !== undefined; stream = this.#accepted.shift()) stream.reset()
+    this.#endAccepting()
+    for (const id of this.#connecting.keys()) this.peerClosed(id, 0, 0)
+    try {
+      return await this.closeStreams(this.streams, deadline, signal)
+    } finally {
+      if (this.#closed === undefined) await this.#shutdown()
+      this.destroy()
+    }
+  }
+
+  /** Ends everything at once. */
+  destroy(error: PacelineError = new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')): void {
+    if (this.#closed !== undefined) return
+    this.#closing = true
+    this.#closed = error
+    const { address } = this.driver
+    this.commands.close()
+    this.#pump.close()
+    forgotten.unregister(this)
+    this.driver.onWake = undefined
+    this.driver.close()
+    for (const { waiter } of this.#connecting.values()) waiter.reject(error)
+    this.#connecting.clear()
+    for (const stream of this.streams) stream._lost(error)
+    this.#streams.clear()
+    for (const peer of this.peers.values()) peer._closed(undefined)
+    this.peers.clear()
+    this.#accepted.clear()
+    this.#endAccepting()
+    this.#drainedWaiter?.()
+    this.#updateBusy()
+    debug('endpoint %s:%d closed', address.address, address.port)
+    if (channels.endpointClosed.hasSubscribers) channels.endpointClosed.publish({ address })
+  }
+
+  peerOpen(id: number, accepted: boolean): void {
+    const connecting = this.#connecting.get(id)
+    if (connecting === undefined && !accepted) return
+    const peer = this.#addPeer(id, accepted, connecting?.maxBitrate ?? 0)
+    this.#connecting.delete(id)
+    this.#updateBusy()
+    connecting?.waiter.resolve(peer)
+  }
+
+  peerClosed(id: number, failure: number, detail: number): void {
+    const connecting = this.#connecting.get(id)
+    this.#connecting.delete(id)
+    if (connecting !== undefined) {
+      const { waiter, address, port } = connecting
+      waiter.reject(
+        failure !== 0
+          ? failureError(failure, detail, { address, port })
+          : this.#closing
+            ? new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
+            : new PeerError('ERR_PACELINE_PEER_CLOSED', undefined, { address, port }),
+      )
+      this.#updateBusy()
+      return
+    }
+    const peer = this.peers.get(id)
+    this.peers.delete(id)
+    peer?._closed(failure === 0 ? undefined : failureError(failure, detail, peer.remoteAddress))
+  }
+
+  streamAccepted(id: number, peerId: number): void {
+    const stream = this.#addStream(id, this.#addPeer(peerId, true, 0), true)
+    if (this.#closing) {
+      stream.reset()
+      return
+    }
+    const waiter = this.#acceptWaiters.shift()
+    if (waiter === undefined) this.#accepted.push(stream)
+    else waiter.resolve({ done: false, value: stream })
+  }
+
+  data(id: number, chunk: Buffer): void {
+    this.#streams.get(id)?._data(chunk)
+  }
+
+  end(id: number): void {
+    this.#streams.get(id)?._end()
+  }
+
+  progress(id: number, sealed: number, acknowledged: number, finAcknowledged: boolean): void {
+    this.#streams.get(id)?._progress(sealed, acknowledged, finAcknowledged)
+  }
+
+  failed(id: number, failure: number, detail: number): void {
+    this.#streams.get(id)?._failed(failure, detail)
+  }
+
+  streamClosed(id: number, transmissions: number, unrecorded: number, acknowledged: number): void {
+    const stream = this.#streams.get(id)
+    if (stream === undefined) return
+    stream._closed(transmissions, unrecorded, acknowledged)
+    this.#forget(stream)
+  }
+
+  completion(id: number, record: Float64Array): void {
+    const stream = this.#streams.get(id)
+    if (stream === undefined) return
+    stream._completion(record)
+    this.#forget(stream)
+  }
+
+  skipped(id: number, count: number): void {
+    const stream = this.#streams.get(id)
+    if (stream === undefined) return
+    stream._skipped(count)
+    this.#forget(stream)
+  }
+
+  drained(): void {
+    this.#drainedWaiter?.()
+  }
+
+  /** Slices that would pin a slab nobody else needs are copied out; what most of a slab waits for may keep it. */
+  slabRetired(slab: Buffer): void {
+    let held = 0
+    for (const half of this.slabHolders) held += half.heldIn(slab)
+    if (held > 0 && held < SLAB_BYTES / 2) for (const half of this.slabHolders) half.copyOutOf(slab)
+    this.slabHolders.clear()
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closed !== undefined) throw new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED', undefined, { cause: this.#closed })
+  }
+
+  /** An odd number that nobody uses; after 2^31 of them they come again. */
+  #takeId(taken: (candidate: number) => boolean): number {
+    for (;;) {
+      const id = this.#nextId
+      this.#nextId = id + 2 > 0xffff_ffff ? 1 : id + 2
+      if (!taken(id)) return id
+    }
+  }
+
+  #addPeer(id: number, accepted: boolean, maxBitrate: number): Peer {
+    const known = this.peers.get(id)
+    if (known !== undefined) return known
+    const peer = new Peer(this, id, accepted, maxBitrate)
+    this.peers.set(id, peer)
+    debug('peer %d open (%s)', id, accepted ? 'accepted' : 'connected')
+    if (channels.peerOpen.hasSubscribers) channels.peerOpen.publish({ peer, accepted })
+    return peer
+  }
+
+  #addStream(id: number, peer: Peer, accepted: boolean): Stream {
+    const stream = new Stream(this, id, peer)
+    this.#streams.set(id, stream)
+    this.#updateBusy()
+    if (channels.streamOpen.hasSubscribers) channels.streamOpen.publish({ stream, accepted })
+    return stream
+  }
+
+  #forget(stream: Stream): void {
+    if (!stream._forgettable) return
+    this.#streams.delete(stream.id)
+    this.#updateBusy()
+  }
+
+  #endAccepting(): void {
+    const waiters = this.#acceptWaiters
+    this.#acceptWaiters = []
+    for (const waiter of waiters) waiter.resolve({ done: true, value: undefined })
+  }
+
+  #shutdown(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, SHUTDOWN_WAIT)
+      this.#drainedWaiter = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.commands.shutdown()
+    })
+  }
+
+  #updateBusy(): void {
+    const isBusy =
+      this.#closed === undefined && (this.#closing || this.#iterators > 0 || this.#streams.size > 0 || this.#connecting.size > 0)
+    if (isBusy) busy.add(this)
+    else busy.delete(this)
+  }
+}

@@ -1,0 +1,249 @@
+import { lookup } from 'node:dns/promises'
+import { isIP } from 'node:net'
+import { wait } from './abort.js'
+import { Core } from './core.js'
+import { channels, debug } from './diagnostics.js'
+import type { Driver, DriverStats } from './driver.js'
+import { EndpointError, PacelineError } from './errors.js'
+import { createNativeDriver } from './native.js'
+import {
+  bitrateOption,
+  endpointSettings,
+  hostOption,
+  integerOption,
+  numberOption,
+  objectOption,
+  signalOption,
+  wrongOption,
+  type BindOptions,
+  type CloseOptions,
+  type ConnectOptions,
+  type EndpointSettings,
+  type ListenOptions,
+  type WaitOptions,
+} from './options.js'
+import type { Peer } from './peer.js'
+import { checkSecret } from './secret.js'
+import { DISPOSE_DEADLINE, type CloseResult, type Stream } from './stream.js'
+
+/** Counters of an endpoint. */
+export type EndpointStats = DriverStats
+
+/** Makes the driver of an endpoint from its settings; `host` is an IP address. */
+export type DriverFactory = (settings: EndpointSettings) => Driver | Promise<Driver>
+
+/**
+ * A UDP port with everything behind it. Iterating over it gives the streams that peers open; while nobody iterates, none
+ * is let in.
+ *
+ * @example
+ * const receiver = await Endpoint.listen({ port: 4433, secret })
+ * try {
+ *   for await (const stream of receiver) stream.pipe(createWriteStream('out'))
+ * } finally {
+ *   await receiver.close()
+ * }
+ */
+export class Endpoint implements AsyncIterable<Stream> {
+  /** Resolves when the endpoint is closed. Never rejects. */
+  readonly closed: Promise<void>
+  readonly #core: Core
+  readonly #secrets: Uint8Array[]
+  readonly #address: Driver['address']
+  #resolveClosed!: () => void
+  #closing: Promise<CloseResult> | undefined
+
+  private constructor(driver: Driver, settings: EndpointSettings) {
+    this.#core = new Core(driver, settings)
+    this.#secrets = settings.secrets
+    this.#address = driver.address
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve
+    })
+    debug('endpoint %s:%d open', this.#address.address, this.#address.port)
+    if (channels.endpointOpen.hasSubscribers) channels.endpointOpen.publish({ address: this.#address })
+  }
+
+  /**
+   * An endpoint that accepts peers with one of the secrets, and can connect, too.
+   *
+   * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
+   * @throws {EndpointError} `ERR_PACELINE_BIND`, `ERR_PACELINE_RESOLVE`, `ERR_PACELINE_NATIVE_MISSING`
+   */
+  static async listen(options: ListenOptions): Promise<Endpoint> {
+    return Endpoint.create(createNativeDriver, options, true)
+  }
+
+  /** An endpoint that only connects. Throws as `listen` does. */
+  static async bind(options: BindOptions = {}): Promise<Endpoint> {
+    return Endpoint.create(createNativeDriver, options, false)
+  }
+
+  /** An endpoint over a driver of one's own, as the test network is. `listens`: with the meaning of `listen`, else of `bind`. */
+  static async create(factory: DriverFactory, options: BindOptions, listens: boolean): Promise<Endpoint> {
+    const settings = endpointSettings(options, listens)
+    const { address } = await resolve(settings.host, 0)
+    // Peers with one of the secrets are let in only by an endpoint that listens.
+    const driver = await factory({ ...settings, host: address, secrets: listens ? settings.secrets : [] })
+    return new Endpoint(driver, settings)
+  }
+
+  /** Where it is bound; `port` is the real one. */
+  get address(): Driver['address'] {
+    return this.#address
+  }
+
+  /** The peers it knows. */
+  get peers(): Peer[] {
+    return [...this.#core.peers.values()]
+  }
+
+  /**
+   * Makes the handshake with `host`:`port`; resolves when streams can be opened.
+   *
+   * @throws {PeerError} `ERR_PACELINE_HANDSHAKE_TIMEOUT`, `ERR_PACELINE_HANDSHAKE_REFUSED`, `ERR_PACELINE_HANDSHAKE_LIMIT`
+   * @throws {EndpointError} `ERR_PACELINE_RESOLVE`, `ERR_PACELINE_ENDPOINT_CLOSED`
+   * @throws {AbortError} the signal was aborted
+   */
+  async connect(host: string, port: number, options: ConnectOptions = {}): Promise<Peer> {
+    const given = objectOption('options', options)
+    const name = hostOption('host', host)
+    if (port === undefined) throw wrongOption('port', 'an integer from 1 to 65535', port)
+    const checkedPort = integerOption('port', port, 0, 1, 65_535)
+    const secrets = given.secret === undefined && this.#secrets.length > 0 ? this.#secrets : checkSecret('options.secret', given.secret)
+    const handshakeTimeout = numberOption('options.handshakeTimeout', given.handshakeTimeout, 10_000, 10, 600_000, ' ms')
+    const maxBitrate = bitrateOption('options.maxBitrate', given.maxBitrate)
+    const signal = signalOption('options.signal', given.signal)
+    const { address, family } = await wait<Resolved>(signal, (waiter) => {
+      resolve(name, this.#reaches()).then(waiter.resolve, waiter.reject)
+    })
+    if (this.#reaches() === 4 && family === 6) {
+      throw wrongOption('host', `an IPv4 address (the endpoint is bound to ${this.#address.address}; bind '::' for IPv6)`, host)
+    }
+    return this.#core.connect(address, checkedPort, { secrets, handshakeTimeout, maxBitrate, signal })
+  }
+
+  /** Counters since the start. @throws {EndpointError} `ERR_PACELINE_ENDPOINT_CLOSED` */
+  stats(): EndpointStats {
+    return this.#core.stats()
+  }
+
+  /**
+   * The streams that peers open. They are let in from the first `next()` to the end of the loop; those that came and were
+   * not taken stay for the next loop.
+   */
+  streams(options: WaitOptions = {}): AsyncIterableIterator<Stream> {
+    return new AcceptedStreams(this.#core, signalOption('options.signal', options.signal))
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<Stream> {
+    return this.streams()
+  }
+
+  /**
+   * Lets nobody in, ends every stream and waits until everything written is acknowledged; at the deadline (default 30 s)
+   * the rest is reset. Resolves with the sum over the streams; then nothing of the endpoint is left.
+   *
+   * @throws {AbortError} the signal was aborted; everything is reset
+   */
+  async close(options: CloseOptions = {}): Promise<CloseResult> {
+    const deadline = numberOption('options.deadline', options.deadline, DISPOSE_DEADLINE, 0, Infinity, ' ms')
+    const signal = signalOption('options.signal', options.signal)
+    if (this.#core.closed !== undefined) return { acknowledged: 0, undelivered: 0 }
+    this.#closing ??= this.#core.close(deadline, signal).finally(this.#resolveClosed)
+    return this.#closing
+  }
+
+  /** Ends everything at once: what was not acknowledged may be lost. What waits is rejected with `error`. */
+  destroy(error?: PacelineError): void {
+    this.#core.destroy(error)
+    this.#resolveClosed()
+  }
+
+  /** The process stays alive for this endpoint (the default). */
+  ref(): this {
+    if (this.#core.closed === undefined) this.#core.driver.ref()
+    return this
+  }
+
+  /** The process does not stay alive for this endpoint. */
+  unref(): this {
+    if (this.#core.closed === undefined) this.#core.driver.unref()
+    return this
+  }
+
+  /** `await using`: as `close()`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** Address family the socket reaches: an IPv6 wildcard reaches both (0). */
+  #reaches(): 0 | 4 | 6 {
+    if (this.#address.family === 'IPv4') return 4
+    return this.#address.address === '::' ? 0 : 6
+  }
+}
+
+class AcceptedStreams implements AsyncIterableIterator<Stream> {
+  readonly #core: Core
+  readonly #signal: AbortSignal | undefined
+  #state: 'new' | 'accepting' | 'over' = 'new'
+
+  constructor(core: Core, signal: AbortSignal | undefined) {
+    this.#core = core
+    this.#signal = signal
+  }
+
+  async next(): Promise<IteratorResult<Stream, undefined>> {
+    if (this.#state === 'over') return { done: true, value: undefined }
+    if (this.#state === 'new') {
+      this.#state = 'accepting'
+      this.#core.startAccepting()
+    }
+    try {
+      const result = await wait<IteratorResult<Stream, undefined>>(
+        this.#signal,
+        (waiter) => {
+          this.#core.nextAccepted(waiter)
+        },
+        (waiter) => {
+          this.#core.abandonAccepted(waiter)
+        },
+      )
+      if (result.done === true) this.#end()
+      return result
+    } catch (error) {
+      this.#end()
+      throw error
+    }
+  }
+
+  return(): Promise<IteratorResult<Stream, undefined>> {
+    this.#end()
+    return Promise.resolve({ done: true, value: undefined })
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  #end(): void {
+    if (this.#state === 'accepting') this.#core.stopAccepting()
+    this.#state = 'over'
+  }
+}
+
+interface Resolved {
+  address: string
+  family: number
+}
+
+async function resolve(host: string, family: 0 | 4 | 6): Promise<Resolved> {
+  const literal = isIP(host)
+  if (literal !== 0) return { address: host, family: literal }
+  try {
+    return await lookup(host, { family })
+  } catch (error) {
+    throw new EndpointError('ERR_PACELINE_RESOLVE', `the name ${JSON.stringify(host)} has no usable address`, { syscall: 'getaddrinfo', cause: error })
+  }
+}

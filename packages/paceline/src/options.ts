@@ -1,0 +1,254 @@
+import { OptionError } from './errors.js'
+import { checkSecret, type Secret } from './secret.js'
+
+/** Bounds that belong together. What a preset sets, an option of its own overrides. */
+export type Preset = 'datacenter' | 'internet' | 'satellite'
+
+/** Options of {@link Endpoint.bind}: an endpoint that opens. */
+export interface BindOptions {
+  /** Address to bind; a name is looked up. Default `'0.0.0.0'`; `'::'` for IPv6. Example: `'127.0.0.1'`. */
+  host?: string
+  /** UDP port, 0 to 65535. Default 0: the system chooses. Example: `4433`. */
+  port?: number
+  /**
+   * 32 to 1024 random bytes, or a list for rotation: the first opens, all are accepted. For `bind` the default of
+   * `connect()`. Example: `generateSecret()`.
+   */
+  secret?: Secret
+  /** Sets bounds together, see {@link PRESETS}. Default `'internet'`. Example: `'satellite'`. */
+  preset?: Preset
+  /** Bursts of one stream scheduled and not yet sent, 1 to 256. Default 16; above that it rarely binds. Example: `32`. */
+  maxInFlightTransmissions?: number
+  /** Congestion controller of new paths. Default `'bbr'`. Example: `'cubic'`. */
+  congestionControl?: 'bbr' | 'cubic'
+  /** Preferred cipher. Default `'aes-128-gcm'`. Example: `'aes-256-gcm'`. */
+  cipher?: 'aes-128-gcm' | 'aes-256-gcm'
+  /** Label bound into the handshake; both sides must have the same. 1 to 255 characters. Default: none. Example: `'replication/1'`. */
+  application?: string
+  /** Milliseconds without an authentic packet that end a stream, 1,000 to 600,000. Default 30,000. Example: `10_000`. */
+  idleTimeout?: number
+  /** Probe every third of `idleTimeout` while a stream waits for something. Default `true`. Example: `false`. */
+  keepAlive?: boolean
+  /** Streams a peer may have open here while somebody iterates over the endpoint, 1 to 65,536. Default 1,024. Example: `64`. */
+  maxIncomingStreams?: number
+  /** Streams of the endpoint, 1 to 1,048,576. Default 65,536. Example: `1_000`. */
+  maxStreams?: number
+  /** Bits per second of the whole endpoint, at least 8,000, or 0 for no cap. Default 0. Example: `200e6`. */
+  maxBitrate?: number
+  /** Packet memory in bytes, at least 2 MiB. Default 32 MiB. Example: `64 << 20`. */
+  poolBytes?: number
+  /** Bytes of a stream written and not yet sealed, at least 64 KiB. Default 4 MiB. Example: `1 << 20`. */
+  sendBufferBytes?: number
+  /** Bytes of all streams written and not yet sealed, at least 64 KiB. Default 64 MiB. Example: `16 << 20`. */
+  endpointSendBufferBytes?: number
+  /** A stream's receive window at first in bytes, at least 64 KiB. Default 256 KiB. Example: `1 << 20`. */
+  initialWindow?: number
+  /** A stream's receive window at most in bytes, at least `initialWindow`. Default 16 MiB. Example: `4 << 20`. */
+  maxWindow?: number
+  /** Milliseconds of a path's rate scheduled ahead and unsent, 0.1 to 1,000. Default 2. Example: `1`. */
+  maxScheduleAhead?: number
+  /** Largest UDP payload in bytes, 1,200 to 32,768; 0 for the default (1,472 on IPv4, 1,452 on IPv6). Default 0. Example: `8_972`. */
+  maxDatagramSize?: number
+  /** Send without segmentation offload. Default: whether the environment has `PACELINE_DISABLE_GSO=1`. Example: `true`. */
+  disableGso?: boolean
+  /** Receive without offload. Default: whether the environment has `PACELINE_DISABLE_GRO=1`. Example: `true`. */
+  disableGro?: boolean
+}
+
+/** Options of {@link Endpoint.listen}: an endpoint that also accepts. */
+export interface ListenOptions extends BindOptions {
+  port: number
+  secret: Secret
+}
+
+/** Options of {@link Endpoint.connect}. */
+export interface ConnectOptions {
+  /** As in {@link BindOptions}. Default: the endpoint's. */
+  secret?: Secret
+  /** Milliseconds until `ERR_PACELINE_HANDSHAKE_TIMEOUT`, 10 to 600,000. Default 10,000. Example: `3_000`. */
+  handshakeTimeout?: number
+  /** Bits per second towards this peer, at least 8,000, or 0 for no cap. Default 0. Example: `50e6`. */
+  maxBitrate?: number
+  /** Ends the attempt. Default: none. Example: `AbortSignal.timeout(1_000)`. */
+  signal?: AbortSignal
+}
+
+/** Options of {@link Peer.openStream}. */
+export interface OpenStreamOptions {
+  /** 1 (leaves first) to 7. Default 4. Example: `1`. */
+  priority?: number
+  /** Resets the stream with the reason's integer `errorCode`, else 256, for as long as it lives. Default: none. Example: `controller.signal`. */
+  signal?: AbortSignal
+}
+
+/** Options of whatever waits. */
+export interface WaitOptions {
+  /** Ends the wait with an `AbortError`. Default: none. Example: `AbortSignal.timeout(1_000)`. */
+  signal?: AbortSignal
+}
+
+/** Options of `close()`. */
+export interface CloseOptions extends WaitOptions {
+  /** Milliseconds after which what is left is reset and reported as `undelivered`, at least 0. Default: see `close()`. Example: `5_000`. */
+  deadline?: number
+}
+
+const KiB = 1 << 10
+const MiB = 1 << 20
+
+/** What a preset sets. Chosen from bandwidth times round trip (10 Gbit/s × 1 ms, 1 Gbit/s × 100 ms, 200 Mbit/s × 600 ms), not measured. */
+export const PRESETS = {
+  datacenter: { poolBytes: 32 * MiB, initialWindow: 1 * MiB, maxWindow: 16 * MiB, maxScheduleAhead: 1, maxInFlightTransmissions: 16 },
+  internet: { poolBytes: 32 * MiB, initialWindow: 256 * KiB, maxWindow: 16 * MiB, maxScheduleAhead: 2, maxInFlightTransmissions: 16 },
+  satellite: { poolBytes: 96 * MiB, initialWindow: 1 * MiB, maxWindow: 32 * MiB, maxScheduleAhead: 4, maxInFlightTransmissions: 32 },
+} as const satisfies Record<Preset, Partial<BindOptions>>
+
+/** Every option decided; what a driver is made from. */
+export interface EndpointSettings {
+  host: string
+  port: number
+  secrets: Uint8Array[]
+  maxInFlightTransmissions: number
+  congestionControl: 'bbr' | 'cubic'
+  cipher: 'aes-128-gcm' | 'aes-256-gcm'
+  application: string | undefined
+  idleTimeout: number
+  keepAlive: boolean
+  maxIncomingStreams: number
+  maxStreams: number
+  maxBitrate: number
+  poolBytes: number
+  sendBufferBytes: number
+  endpointSendBufferBytes: number
+  initialWindow: number
+  maxWindow: number
+  maxScheduleAhead: number
+  maxDatagramSize: number
+  disableGso: boolean
+  disableGro: boolean
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
+  if (typeof value === 'bigint') return `${value}n`
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
+  return typeof value === 'function' ? 'a function' : String(value)
+}
+
+/** The one form of message for a wrong option. */
+export function wrongOption(name: string, expected: string, got: unknown): OptionError {
+  return new OptionError('ERR_PACELINE_OPTION', `${name}: expected ${expected}, got ${show(got)}`)
+}
+
+/** `options` itself, if it is an object or left out. */
+export function objectOption<T extends object>(name: string, value: T | undefined): Partial<T> {
+  if (value === undefined) return {}
+  if (typeof value !== 'object' || value === null) throw wrongOption(name, 'an object', value)
+  return value
+}
+
+/** A number from `min` to `max`. */
+export function numberOption(name: string, value: unknown, fallback: number, min: number, max: number, unit = ''): number {
+  if (value === undefined) return fallback
+  if (typeof value !== 'number' || !(value >= min && value <= max)) {
+    throw wrongOption(name, max === Infinity ? `a number of at least ${min}${unit}` : `a number from ${min} to ${max}${unit}`, value)
+  }
+  return value
+}
+
+/** An integer from `min` to `max`. */
+export function integerOption(name: string, value: unknown, fallback: number, min: number, max: number, unit = ''): number {
+  if (value === undefined) return fallback
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
+    throw wrongOption(name, `an integer from ${min} to ${max}${unit}`, value)
+  }
+  return value
+}
+
+function booleanOption(name: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback
+  if (typeof value !== 'boolean') throw wrongOption(name, 'true or false', value)
+  return value
+}
+
+function choiceOption<T extends string>(name: string, value: unknown, fallback: T, choices: readonly T[]): T {
+  if (value === undefined) return fallback
+  if (!choices.includes(value as T)) throw wrongOption(name, choices.map((choice) => `'${choice}'`).join(' or '), value)
+  return value as T
+}
+
+/** An `AbortSignal`, or nothing. */
+export function signalOption(name: string, value: unknown): AbortSignal | undefined {
+  if (value === undefined) return undefined
+  // Not instanceof: signals of other realms and of polyfills are good ones, too.
+  if (typeof value !== 'object' || value === null || !('aborted' in value)) throw wrongOption(name, 'an AbortSignal', value)
+  return value as AbortSignal
+}
+
+/** Bits per second, 0 for no cap. */
+export function bitrateOption(name: string, value: unknown): number {
+  if (value === undefined || value === 0) return 0
+  return numberOption(name, value, 0, 8_000, Number.MAX_SAFE_INTEGER, ' bits per second, or 0 for no cap')
+}
+
+/** 1 (leaves first) to 7; 0 is control. */
+export function priorityOption(name: string, value: unknown): number {
+  return integerOption(name, value, 4, 1, 7)
+}
+
+/** A host name or address. */
+export function hostOption(name: string, value: unknown, fallback?: string): string {
+  if (value === undefined && fallback !== undefined) return fallback
+  if (typeof value !== 'string' || value === '') throw wrongOption(name, 'a host name or IP address', value)
+  return value
+}
+
+function environmentFlag(name: string): boolean {
+  return process.env[name] === '1'
+}
+
+/**
+ * Decides every option of an endpoint.
+ *
+ * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
+ */
+export function endpointSettings(given: BindOptions | undefined, listens: boolean): EndpointSettings {
+  if (given === undefined && listens) throw wrongOption('options', 'an object', given)
+  const options = objectOption<BindOptions>('options', given)
+  const preset = PRESETS[choiceOption<Preset>('options.preset', options.preset, 'internet', ['datacenter', 'internet', 'satellite'])]
+  const { application } = options
+  if (application !== undefined && (typeof application !== 'string' || application.length < 1 || application.length > 255)) {
+    throw wrongOption('options.application', 'a string of 1 to 255 characters', application)
+  }
+  if (listens && options.port === undefined) throw wrongOption('options.port', 'an integer from 0 to 65535', undefined)
+  const bytes = (name: keyof BindOptions, fallback: number, min: number): number =>
+    integerOption(`options.${name}`, options[name], fallback, min, 0xffff_ffff, ' (bytes)')
+  const initialWindow = bytes('initialWindow', preset.initialWindow, 64 * KiB)
+  const datagram = integerOption('options.maxDatagramSize', options.maxDatagramSize, 0, 0, 32_768, ' (bytes)')
+  if (datagram !== 0 && datagram < 1_200) throw wrongOption('options.maxDatagramSize', '0 or an integer from 1200 to 32768 (bytes)', datagram)
+  return {
+    host: hostOption('options.host', options.host, '0.0.0.0'),
+    port: integerOption('options.port', options.port, 0, 0, 65_535),
+    secrets: listens || options.secret !== undefined ? checkSecret('options.secret', options.secret) : [],
+    maxInFlightTransmissions: integerOption(
+      'options.maxInFlightTransmissions', options.maxInFlightTransmissions, preset.maxInFlightTransmissions, 1, 256,
+    ),
+    congestionControl: choiceOption('options.congestionControl', options.congestionControl, 'bbr', ['bbr', 'cubic']),
+    cipher: choiceOption('options.cipher', options.cipher, 'aes-128-gcm', ['aes-128-gcm', 'aes-256-gcm']),
+    application,
+    idleTimeout: numberOption('options.idleTimeout', options.idleTimeout, 30_000, 1_000, 600_000, ' ms'),
+    keepAlive: booleanOption('options.keepAlive', options.keepAlive, true),
+    maxIncomingStreams: integerOption('options.maxIncomingStreams', options.maxIncomingStreams, 1_024, 1, 65_536),
+    maxStreams: integerOption('options.maxStreams', options.maxStreams, 65_536, 1, 1 << 20),
+    maxBitrate: bitrateOption('options.maxBitrate', options.maxBitrate),
+    poolBytes: bytes('poolBytes', preset.poolBytes, 2 * MiB),
+    sendBufferBytes: bytes('sendBufferBytes', 4 * MiB, 64 * KiB),
+    endpointSendBufferBytes: bytes('endpointSendBufferBytes', 64 * MiB, 64 * KiB),
+    initialWindow,
+    maxWindow: bytes('maxWindow', Math.max(preset.maxWindow, initialWindow), initialWindow),
+    maxScheduleAhead: numberOption('options.maxScheduleAhead', options.maxScheduleAhead, preset.maxScheduleAhead, 0.1, 1_000, ' ms'),
+    maxDatagramSize: datagram,
+    disableGso: booleanOption('options.disableGso', options.disableGso, environmentFlag('PACELINE_DISABLE_GSO')),
+    disableGro: booleanOption('options.disableGro', options.disableGro, environmentFlag('PACELINE_DISABLE_GRO')),
+  }
+}

@@ -1,0 +1,135 @@
+import type { Core } from './core.js'
+import { channels, debug } from './diagnostics.js'
+import type { DriverPathStats } from './driver.js'
+import { AbortError, PeerError, type PacelineError } from './errors.js'
+import { bitrateOption, numberOption, objectOption, priorityOption, signalOption, type CloseOptions, type OpenStreamOptions } from './options.js'
+import { DISPOSE_DEADLINE, type CloseResult, type Stream } from './stream.js'
+
+/** Newest measurements of the path to a peer. */
+export type PathStats = DriverPathStats
+
+/** Where a peer is. */
+export interface PeerAddress {
+  readonly address: string
+  readonly port: number
+  readonly family: 'IPv4' | 'IPv6'
+}
+
+/** Another endpoint, after the handshake. Opening a stream to it costs no round trip. */
+export class Peer {
+  /** As the endpoint names it; odd if connected to from here. */
+  readonly id: number
+  /** Whether it came to us. */
+  readonly accepted: boolean
+  /** Resolves when the handshake is usable; at once for every peer an endpoint hands out. Never an unhandled rejection. */
+  readonly opened: Promise<void>
+  /** Resolves when it was closed here, rejects with why it failed. There is no goodbye on the wire. Never an unhandled rejection. */
+  readonly closed: Promise<void>
+  readonly #core: Core
+  #remote: PeerAddress | undefined
+  #maxBitrate: number
+  #over = false
+  #resolveClosed!: () => void
+  #rejectClosed!: (error: Error) => void
+
+  /** @internal */
+  constructor(core: Core, id: number, accepted: boolean, maxBitrate: number) {
+    this.#core = core
+    this.id = id
+    this.accepted = accepted
+    this.#maxBitrate = maxBitrate
+    this.opened = Promise.resolve()
+    this.closed = new Promise((resolve, reject) => {
+      this.#resolveClosed = resolve
+      this.#rejectClosed = reject
+    })
+    this.closed.catch(() => undefined)
+  }
+
+  /** Its address now; the last one known after it is closed. */
+  get remoteAddress(): PeerAddress | undefined {
+    const found = this.#core.peerAddress(this.id)
+    if (found !== undefined) {
+      this.#remote = { address: found.address, port: found.port, family: found.address.includes(':') ? 'IPv6' : 'IPv4' }
+    }
+    return this.#remote
+  }
+
+  /** Cap on the rate towards it, in bits per second; 0 for none. */
+  get maxBitrate(): number {
+    return this.#maxBitrate
+  }
+
+  set maxBitrate(bitsPerSecond: number) {
+    this.#maxBitrate = bitrateOption('maxBitrate', bitsPerSecond)
+    this.#core.commands.setMaxBitrate(this.id, Math.floor(this.#maxBitrate))
+  }
+
+  /** Its streams that are not over. */
+  get streams(): Stream[] {
+    return this.#core.streamsOf(this)
+  }
+
+  /**
+   * Opens a stream, at once and without a round trip.
+   *
+   * @throws {PeerError} `ERR_PACELINE_PEER_CLOSED`
+   * @throws {EndpointError} `ERR_PACELINE_ENDPOINT_CLOSED`
+   */
+  openStream(options: OpenStreamOptions = {}): Stream {
+    const given = objectOption('options', options)
+    const priority = priorityOption('options.priority', given.priority)
+    const signal = signalOption('options.signal', given.signal)
+    if (signal?.aborted === true) throw new AbortError(signal.reason)
+    if (this.#over) throw new PeerError('ERR_PACELINE_PEER_CLOSED')
+    const stream = this.#core.openStream(this, priority)
+    if (signal !== undefined) {
+      const onAbort = (): void => {
+        stream._abort(new AbortError(signal.reason))
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      stream.once('close', () => {
+        signal.removeEventListener('abort', onAbort)
+      })
+    }
+    return stream
+  }
+
+  /** Newest measurements, or `undefined` before there is one and after the end. */
+  stats(): PathStats | undefined {
+    return this.#core.peerStats(this.id)
+  }
+
+  /**
+   * Closes its streams (see `stream.close()`; default deadline 30 s), then forgets it. Resolves with the sum over its streams.
+   */
+  async close(options: CloseOptions = {}): Promise<CloseResult> {
+    const deadline = numberOption('options.deadline', options.deadline, DISPOSE_DEADLINE, 0, Infinity, ' ms')
+    const signal = signalOption('options.signal', options.signal)
+    const result = await this.#core.closeStreams(this.streams, deadline, signal)
+    this.destroy()
+    return result
+  }
+
+  /** Forgets it at once; its streams are reset. */
+  destroy(): void {
+    if (this.#over) return
+    this.#core.closePeer(this)
+    this._closed(undefined)
+  }
+
+  /** `await using`: as `close()`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#over) await this.close()
+  }
+
+  /** @internal */
+  _closed(error: PacelineError | undefined): void {
+    if (this.#over) return
+    this.#over = true
+    debug('peer %d closed: %s', this.id, error?.code ?? 'here')
+    if (channels.peerClosed.hasSubscribers) channels.peerClosed.publish({ peer: this, error })
+    if (error === undefined) this.#resolveClosed()
+    else this.#rejectClosed(error)
+  }
+}

@@ -1,0 +1,196 @@
+import type { Waiter } from './abort.js'
+import type { CommandQueue } from './commands.js'
+import { Fifo } from './fifo.js'
+
+/** What a receiving half needs from its endpoint. */
+export interface ReceiveLink {
+  readonly commands: CommandQueue
+  /** Halves that hold parts of the present slab. */
+  readonly slabHolders: Set<ReceiveHalf>
+}
+
+/** Where bytes go that nobody takes through an iterator: the readable side of the Duplex. */
+export interface Readable {
+  /** As in `node:stream`: returns whether more is wanted. */
+  push(chunk: Buffer | null): boolean
+  /** `read(0)` makes an ended and empty Readable emit 'end'. */
+  read(size: number): unknown
+}
+
+export const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined }
+
+/**
+ * The receiving half of a stream: what has arrived and was not yet taken.
+ *
+ * ```
+ *  Data event ──► waiting iterator              (fast lane)
+ *            ├──► readable.push()               (stock lane, once something has called read())
+ *            └──► inbox ──► either, later
+ * ```
+ * Bytes are reported consumed when they leave the inbox. So the inbox is bounded by the receive window, and a slow reader
+ * closes the window.
+ */
+export class ReceiveHalf {
+  readonly #id: number
+  readonly #link: ReceiveLink
+  readonly #readable: Readable
+  readonly #inbox = new Fifo<Buffer>()
+  #waiters: Waiter<IteratorResult<Buffer, undefined>>[] = []
+  #wanting = false
+  #endPushed = false
+  #stopped = false
+  /** Something that had arrived was dropped unread. */
+  #lost = false
+  #failure: Error | undefined
+
+  /** Bytes that arrived. */
+  received = 0
+  /** Of them, taken by the application. */
+  consumed = 0
+  /** Everything up to the peer's FIN has arrived. */
+  ended = false
+  /** Something has called read(), as 'data', 'readable' and pipe() do: the stock machinery owns the bytes. */
+  stock = false
+
+  constructor(id: number, link: ReceiveLink, readable: Readable) {
+    this.#id = id
+    this.#link = link
+    this.#readable = readable
+  }
+
+  /** Bytes that arrived and were not taken. */
+  get unread(): number {
+    return this.#inbox.length === 0 ? 0 : this.received - this.consumed
+  }
+
+  /** Nothing will come any more: all was taken, or somebody said stop. */
+  get complete(): boolean {
+    return this.#stopped || (this.ended && !this.#lost && this.#inbox.length === 0)
+  }
+
+  get stopped(): boolean {
+    return this.#stopped
+  }
+
+  data(chunk: Buffer): void {
+    this.received += chunk.length
+    if (this.#stopped || this.#failure !== undefined) return
+    if (this.#inbox.length > 0) {
+      this.#inbox.push(chunk)
+    } else if (this.#waiters.length > 0) {
+      this.#consume(chunk)
+      this.#waiters.shift()?.resolve({ done: false, value: chunk })
+    } else if (this.#wanting) {
+      this.#consume(chunk)
+      this.#wanting = this.#readable.push(chunk)
+    } else {
+      this.#inbox.push(chunk)
+      this.#link.slabHolders.add(this)
+    }
+  }
+
+  end(): void {
+    this.ended = true
+    if (this.#inbox.length > 0) return
+    if (this.#waiters.length > 0) this.#endWaiters()
+    else if (this.stock) this.#pushEnd()
+  }
+
+  /** The stock machinery wants bytes. */
+  read(): void {
+    this.stock = true
+    this.#wanting = true
+    while (this.#wanting) {
+      const chunk = this.#inbox.shift()
+      if (chunk === undefined) break
+      this.#consume(chunk)
+      this.#wanting = this.#readable.push(chunk)
+    }
+    if (this.complete) this.#pushEnd()
+  }
+
+  /** The fast lane of the iterator. */
+  next(waiter: Waiter<IteratorResult<Buffer, undefined>>): void {
+    const chunk = this.#inbox.shift()
+    if (chunk !== undefined) {
+      this.#consume(chunk)
+      waiter.resolve({ done: false, value: chunk })
+    } else if (this.complete) {
+      this.finish()
+      waiter.resolve(DONE)
+    } else if (this.#failure !== undefined) {
+      waiter.reject(this.#failure)
+    } else {
+      this.#waiters.push(waiter)
+    }
+  }
+
+  abandon(waiter: Waiter<IteratorResult<Buffer, undefined>>): void {
+    this.#waiters = this.#waiters.filter((entry) => entry !== waiter)
+  }
+
+  /** Ends the readable side of a half that is complete, without anybody reading. */
+  finish(): void {
+    if (!this.complete) return
+    this.#pushEnd()
+    this.#readable.read(0)
+  }
+
+  /** Drops what is here and what will come. */
+  stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#inbox.clear()
+    this.#endWaiters()
+    this.finish()
+  }
+
+  fail(error: Error): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    this.#lost = this.#inbox.length > 0
+    this.#inbox.clear()
+    if (this.complete) {
+      this.#endWaiters()
+      return
+    }
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter.reject(error)
+  }
+
+  /** Bytes held in a slab. */
+  heldIn(slab: Buffer): number {
+    let bytes = 0
+    for (const chunk of this.#inbox) if (chunk.buffer === slab.buffer) bytes += chunk.length
+    return bytes
+  }
+
+  /** Copies what is held in a slab, so that the slab can go. */
+  copyOutOf(slab: Buffer): void {
+    this.#inbox.rewrite((chunk) => {
+      if (chunk.buffer !== slab.buffer) return chunk
+      const copy = Buffer.allocUnsafeSlow(chunk.length)
+      chunk.copy(copy)
+      return copy
+    })
+  }
+
+  #consume(chunk: Buffer): void {
+    this.consumed += chunk.length
+    this.#link.commands.consume(this.#id, chunk.length)
+  }
+
+  #endWaiters(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    if (waiters.length > 0) this.finish()
+    for (const waiter of waiters) waiter.resolve(DONE)
+  }
+
+  #pushEnd(): void {
+    if (this.#endPushed) return
+    this.#endPushed = true
+    this.#readable.push(null)
+  }
+}

@@ -1,0 +1,454 @@
+import { Duplex } from 'node:stream'
+import type { ReadableStream, WritableStream } from 'node:stream/web'
+import { wait } from './abort.js'
+import { Chunks } from './chunks.js'
+import { Recorder, type Completions } from './completions.js'
+import type { Core } from './core.js'
+import { channels, debug } from './diagnostics.js'
+import { FailureNumber } from './driver.js'
+import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
+import { integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type WaitOptions } from './options.js'
+import type { Peer } from './peer.js'
+import { ReceiveHalf } from './receiving.js'
+import { SendHalf } from './sending.js'
+import { Writer } from './writer.js'
+
+/** How many bytes got there. */
+export interface CloseResult {
+  /** Bytes the peer has acknowledged. */
+  acknowledged: number
+  /** Bytes accepted from the application and not acknowledged. */
+  undelivered: number
+}
+
+/** Counters of a stream, in bytes. */
+export interface StreamStats {
+  /** Accepted from the application. */
+  bytesWritten: number
+  /** Of them, waiting for room in the send buffer. */
+  bytesWaiting: number
+  /** Of them, known to be acknowledged. Newest after `flush()`. */
+  bytesAcknowledged: number
+  /** Arrived in order. */
+  bytesReceived: number
+  /** Of them, taken by the application. */
+  bytesRead: number
+}
+
+/** Longest wait for the final count of acknowledged bytes after a stream has failed, in ms. It comes with the failure, or never. */
+const FINAL_COUNT_WAIT = 100
+/** Deadline of `await using`, in ms. */
+export const DISPOSE_DEADLINE = 30_000
+/** Chunks of 64 KiB go through `pipe` without a pause, up to four of them. */
+const WRITABLE_HIGH_WATER_MARK = 256 * 1024
+const READABLE_HIGH_WATER_MARK = 64 * 1024
+const NOTHING = Buffer.alloc(0)
+
+/**
+ * A reliable byte stream each way; a `node:stream` Duplex.
+ *
+ * 'finish' says that the FIN was handed over; 'close' after a complete stream says that everything was acknowledged.
+ * `for await` reads without ending the sending half. Received chunks are views into shared 256 KiB slabs: copy what you
+ * keep for long.
+ *
+ * Errors from outside (reset, timeout) reject what waits and are emitted as 'error' if somebody listens; without a
+ * listener they do not end the process, so no peer can.
+ */
+export class Stream extends Duplex {
+  /** As the endpoint names it; odd if opened here. */
+  readonly id: number
+  /** Who it leads to. */
+  readonly peer: Peer
+  readonly #core: Core
+  readonly #send: SendHalf
+  readonly #receive: ReceiveHalf
+  readonly #recorder: Recorder
+  #writer: Writer | undefined
+  /** Why the stream ended early. Errors that stand here or in the sending half came from outside or from our own methods. */
+  #failure: Error | undefined
+  #resetCode: number | undefined
+  /** Both halves are over in the driver. */
+  #failed = false
+  #over = false
+  /** A reset with code 0 that is an error only if bytes are missing, which `Closed` tells. */
+  #undecided: Error | undefined
+  /** Bytes accepted from the application, fixed when it failed. */
+  #accepted: number | undefined
+  /** Bytes of the stock write that waits in the sending half. */
+  #stockPending = 0
+  #onOver: (() => void)[] = []
+
+  /** @internal */
+  constructor(core: Core, id: number, peer: Peer) {
+    super({ readableHighWaterMark: READABLE_HIGH_WATER_MARK, writableHighWaterMark: WRITABLE_HIGH_WATER_MARK })
+    this.id = id
+    this.peer = peer
+    this.#core = core
+    this.#send = new SendHalf(id, core)
+    this.#receive = new ReceiveHalf(id, core, this)
+    this.#recorder = new Recorder(core.records)
+  }
+
+  /** Writes that wait, with `AbortSignal`. */
+  get writer(): Writer {
+    this.#writer ??= new Writer(this, this.#send)
+    return this.#writer
+  }
+
+  /** Counters; see {@link StreamStats}. */
+  get stats(): StreamStats {
+    const bytesWritten = this.#acceptedBytes()
+    return {
+      bytesWritten,
+      bytesWaiting: Math.max(0, bytesWritten - this.#send.written),
+      bytesAcknowledged: this.#send.acknowledged,
+      bytesReceived: this.#receive.received,
+      bytesRead: this.#receive.consumed,
+    }
+  }
+
+  /** What becomes of every transmission from now on: left, could not, will not. Recording costs, so it begins here. */
+  completions(): Completions {
+    return this.#recorder.open(() => {
+      this.#core.commands.record(this.id)
+    })
+  }
+
+  /**
+   * Resolves when every byte written so far is acknowledged.
+   *
+   * @throws {StreamError} why the stream ended before
+   * @throws {AbortError} the signal was aborted; only the waiting ends
+   */
+  flush(options: WaitOptions = {}): Promise<void> {
+    let signal: AbortSignal | undefined
+    try {
+      signal = signalOption('options.signal', options.signal)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+    return wait<void>(
+      signal,
+      (waiter) => {
+        const handedOver = (error?: Error | null): void => {
+          if (error == null) this.#send.awaitAcknowledged(this.#send.written, waiter)
+          else if (this.#acceptedBytes() <= this.#send.acknowledged) waiter.resolve()
+          else waiter.reject(this.#send.failure ?? error)
+        }
+        if (this.writableLength > 0 && this.#send.failure === undefined) {
+          // An empty chunk behind those that wait in the Writable's buffer; after end(), the end itself.
+          if (this.writableEnded) this.end(handedOver)
+          else this.write(NOTHING, handedOver)
+        } else {
+          this.#send.enqueue([NOTHING], handedOver)
+        }
+      },
+      (waiter) => {
+        this.#send.abandonAcknowledged(waiter)
+      },
+    )
+  }
+
+  /**
+   * Ends the stream and waits until everything, with the FIN, is acknowledged; then stops reading, too. At the deadline
+   * (default: none, but `idleTimeout` ends a dead peer's stream) the rest is reset. Never silent about a loss: resolves
+   * with how many bytes got there, also when the stream has failed.
+   *
+   * @throws {AbortError} the signal was aborted; the stream is reset with the reason's `errorCode`
+   */
+  async close(options: CloseOptions = {}): Promise<CloseResult> {
+    const signal = signalOption('options.signal', options.signal)
+    const deadline = numberOption('options.deadline', options.deadline, Infinity, 0, Infinity, ' ms')
+    if (signal?.aborted === true) {
+      const error = new AbortError(signal.reason)
+      this._abort(error)
+      throw error
+    }
+    if (!this.writableEnded && !this.destroyed) this.end()
+    const acknowledged = await this.#acknowledgedAll(deadline, signal)
+    if (acknowledged) {
+      if (!this.#receive.ended) this.stopReading()
+      else if (this.#receive.complete) this.#receive.finish()
+    } else {
+      this.#abandon(DEFAULT_RESET_CODE)
+      await this.#finalCount()
+    }
+    return this.#result()
+  }
+
+  /** Ends both halves at once with an application code, 256 to 2^53-1. What was not acknowledged may be lost. */
+  reset(code: number = DEFAULT_RESET_CODE): void {
+    this.#abandon(integerOption('code', code, DEFAULT_RESET_CODE, DEFAULT_RESET_CODE, Number.MAX_SAFE_INTEGER))
+  }
+
+  /** Drops what has arrived and what will; the sending half goes on. */
+  stopReading(): void {
+    if (this.#receive.stopped) return
+    if (!this.#over && !this.#receive.ended) this.#core.commands.stopReading(this.id)
+    this.#receive.stop()
+  }
+
+  /** 1 (leaves first) to 7; applies when nothing of the stream is scheduled. */
+  setPriority(priority: number): void {
+    this.#core.commands.setPriority(this.id, priorityOption('priority', priority))
+  }
+
+  /** Both halves as Web Streams. Several times slower than the Duplex itself. */
+  toWeb(): { readable: ReadableStream<Uint8Array>; writable: WritableStream<Uint8Array> } {
+    return Duplex.toWeb(this) as { readable: ReadableStream<Uint8Array>; writable: WritableStream<Uint8Array> }
+  }
+
+  /**
+   * The chunks as they arrive. Leaving the loop does not end the stream; its end does not end the sending half.
+   *
+   * @throws {AbortError} from the loop, when the signal is aborted; only the waiting ends
+   */
+  chunks(options: WaitOptions = {}): AsyncIterableIterator<Buffer> {
+    return new Chunks(this, this.#receive, signalOption('options.signal', options.signal))
+  }
+
+  override [Symbol.asyncIterator](): AsyncIterableIterator<Buffer> {
+    return this.chunks()
+  }
+
+  /** `await using`: as `close()` with a deadline of 30 s. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#over || this.#failed) return
+    await this.close({ deadline: DISPOSE_DEADLINE })
+  }
+
+  /** @internal */
+  override _read(): void {
+    this.#receive.read()
+  }
+
+  /** @internal */
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
+    if (this.#send.tryWrite(chunk)) callback()
+    else this.#writeLater([chunk], callback)
+  }
+
+  /** @internal */
+  override _writev(chunks: { chunk: Buffer }[], callback: (error?: Error | null) => void): void {
+    this.#writeLater(
+      chunks.map(({ chunk }) => chunk),
+      callback,
+    )
+  }
+
+  /** @internal */
+  override _final(callback: (error?: Error | null) => void): void {
+    this.#send.finish(callback)
+  }
+
+  /** @internal */
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    if (error === null && this.writableFinished && this.#receive.complete && this.#failure === undefined) {
+      // Complete from the application's view. 'close' waits for the acknowledgements.
+      this.#whenOver(() => {
+        const failure = this.#failure
+        callback(failure !== undefined && this.listenerCount('error') > 0 ? failure : null)
+      })
+      return
+    }
+    const known = error !== null && (error === this.#failure || error === this.#send.failure)
+    this.#endBoth(this.#failure ?? error ?? new StreamError('ERR_PACELINE_STREAM_CLOSED'), error)
+    callback(known && this.listenerCount('error') === 0 ? null : error)
+  }
+
+  /** Ends the stream because of something here that is not the user's destroy(): abort, fail. @internal */
+  _abort(error: Error): void {
+    this.#resetCode ??= resetCodeOf(error)
+    if (this.destroyed) this.#endBoth(error, error)
+    else this.#fail(error)
+  }
+
+  /** @internal */
+  _data(chunk: Buffer): void {
+    this.#receive.data(chunk)
+  }
+
+  /** @internal */
+  _end(): void {
+    this.#receive.end()
+  }
+
+  /** @internal */
+  _progress(sealed: number, acknowledged: number, finAcknowledged: boolean): void {
+    this.#send.progress(sealed, acknowledged, finAcknowledged)
+  }
+
+  /** @internal */
+  _failed(failure: number, detail: number): void {
+    this.#failed = true
+    if (this.#failure !== undefined) {
+      this.#settleOver()
+      return
+    }
+    const error = failureError(failure, detail, this.peer.remoteAddress)
+    if (failure === FailureNumber.PeerReset && detail === 0 && this.#receive.ended) this.#peerLeft(error)
+    else this.#fail(error)
+  }
+
+  /** @internal */
+  _closed(transmissions: number, unrecorded: number, acknowledged: number): void {
+    this.#failed = this.#over = true
+    this.#recorder.closed(transmissions, unrecorded)
+    if (this.#undecided !== undefined) {
+      this.#send.progress(this.#send.sealed, acknowledged, false)
+      this.#peerLeft(this.#undecided, true)
+    }
+    if (this.#failure === undefined && !this.#receive.ended && !this.#receive.stopped) {
+      this.#accepted = this.#acceptedBytes()
+      this.#send.close(acknowledged)
+      this.#fail(new StreamError('ERR_PACELINE_STREAM_CLOSED'))
+    } else {
+      this.#accepted ??= this.#acceptedBytes()
+      this.#send.close(acknowledged)
+    }
+    // Nobody may read a half that carried nothing: end it, so that 'close' comes. Only if the application has ended its own
+    // half; otherwise it may not have seen the stream yet, and would miss 'end'.
+    if (this.writableEnded && !this.#receive.stock) this.#receive.finish()
+    if (channels.streamClosed.hasSubscribers) channels.streamClosed.publish({ stream: this, ...this.#result() })
+    this.#settleOver()
+  }
+
+  /** The endpoint is gone. @internal */
+  _lost(error: Error): void {
+    if (this.#over) return
+    this.#failed = this.#over = true
+    this.#recorder.abandon()
+    this.#accepted ??= this.#acceptedBytes()
+    if (this.#failure === undefined && !this.#send.finAcknowledged) this.#fail(error)
+    else if (!this.#receive.complete && !this.#receive.ended) this.#fail(error)
+    this.#send.close(this.#send.acknowledged)
+    this.#settleOver()
+  }
+
+  /** @internal */
+  _completion(record: Float64Array): void {
+    this.#recorder.completion(record)
+  }
+
+  /** @internal */
+  _skipped(count: number): void {
+    this.#recorder.skipped(count)
+  }
+
+  /** The driver has nothing more to tell about it. @internal */
+  get _forgettable(): boolean {
+    return this.#over && this.#recorder.over
+  }
+
+  #acceptedBytes(): number {
+    return this.#accepted ?? this.#send.written + this.#send.pendingBytes + Math.max(0, this.writableLength - this.#stockPending)
+  }
+
+  #result(): CloseResult {
+    const acknowledged = this.#send.acknowledged
+    return { acknowledged, undelivered: Math.max(0, this.#acceptedBytes() - acknowledged) }
+  }
+
+  #writeLater(chunks: Buffer[], callback: (error?: Error | null) => void): void {
+    for (const chunk of chunks) this.#stockPending += chunk.length
+    this.#send.enqueue(chunks, (error) => {
+      this.#stockPending = 0
+      callback(error)
+    })
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure !== undefined) return
+    this.#accepted ??= this.#acceptedBytes()
+    this.#failure = error
+    debug('stream %d: %s', this.id, error.message)
+    if (channels.streamError.hasSubscribers) channels.streamError.publish({ stream: this, error })
+    const stockWaits = this.#stockPending > 0
+    this.#send.fail(error)
+    if (this.#failed && this.#receive.ended && this.#receive.unread > 0 && !stockWaits) {
+      // The receiving half is complete: let it be read first.
+      this.once('end', () => this.destroy(error))
+    } else {
+      this.destroy(error)
+    }
+    if (this.#failed) this.#settleOver()
+  }
+
+  #endBoth(reason: Error, cause: unknown): void {
+    this.#accepted ??= this.#acceptedBytes()
+    this.#failure ??= reason
+    if (!this.#failed) {
+      this.#failed = true
+      this.#core.commands.reset(this.id, this.#resetCode ?? resetCodeOf(cause))
+    }
+    this.#send.fail(reason)
+    this.#receive.fail(reason)
+  }
+
+  #abandon(code: number): void {
+    if (this.#failed || this.#over) return
+    this.#resetCode = code
+    const error = new StreamError('ERR_PACELINE_STREAM_ABORTED', `the stream was reset with code ${code}`, { errorCode: code })
+    this.#endBoth(error, error)
+    this.destroy()
+  }
+
+  /** The peer has closed its end after all of its data. An error only if something of ours is missing there. */
+  #peerLeft(error: Error, final = false): void {
+    const missing = this.#acceptedBytes() > this.#send.acknowledged
+    if (missing && !final) {
+      this.#undecided = error
+      return
+    }
+    this.#undecided = undefined
+    if (missing) {
+      this.#fail(error)
+      return
+    }
+    this.#send.fail(new StreamError('ERR_PACELINE_STREAM_CLOSED', 'the peer has closed the stream'))
+    if (this.readableEnded) this.destroy()
+    else this.once('end', () => this.destroy())
+  }
+
+  #whenOver(run: () => void): void {
+    if (this.#over) run()
+    else this.#onOver.push(run)
+  }
+
+  #settleOver(): void {
+    if (!this.#over) return
+    const waiting = this.#onOver
+    this.#onOver = []
+    for (const run of waiting) run()
+  }
+
+  /** Whether everything, with the FIN, was acknowledged before the deadline, a failure, or an abort. */
+  #acknowledgedAll(deadline: number, signal: AbortSignal | undefined): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined
+    return wait<boolean>(
+      signal,
+      (waiter) => {
+        // setTimeout takes at most 2^31-1 ms; that is three weeks.
+        if (deadline < 2 ** 31) timer = setTimeout(() => waiter.resolve(false), deadline)
+        this.#send.awaitAcknowledged(Infinity, { resolve: () => waiter.resolve(true), reject: () => waiter.resolve(false) })
+      },
+      (_waiter, error) => {
+        this._abort(error)
+      },
+    ).finally(() => {
+      clearTimeout(timer)
+    })
+  }
+
+  /** The driver's final count of acknowledged bytes, or what is known if it does not come. */
+  #finalCount(): Promise<void> {
+    if (this.#over) return Promise.resolve()
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, FINAL_COUNT_WAIT)
+      this.#whenOver(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+}

@@ -1,0 +1,139 @@
+// Everything that must hold, one step after the other, and one closing line: `N passed, N failed, N skipped`.
+// usage: npm test [-- [--no-skip] [--long] [STEP…]]
+import { bin, isStopping, root, run, version } from './run.mjs'
+
+const colours = process.stdout.isTTY && !process.env.NO_COLOR
+const paint = (code, text) => (colours ? `\x1b[${code}m${text}\x1b[39m` : text)
+const plain = (text) => text.replace(/\x1b\[[\d;?]*[A-Za-z]/g, '')
+const print = (text) => process.stdout.write(text)
+
+const node = (script, ...args) => [process.execPath, [script, ...args]]
+const cargo = (...args) => ['cargo', args]
+const cargoColour = ['--color', colours ? 'always' : 'never']
+
+/** A step that is one check: it passes or fails as a whole. */
+const whole = (code) => ({ passed: Number(code === 0), failed: Number(code !== 0), skipped: 0 })
+
+/** Sums what a test runner says of itself; a runner that failed without a failed test (it did not build) failed once. */
+function tally(code, counts) {
+  const { passed, failed, skipped } = counts
+  return { passed, failed: failed === 0 && code !== 0 ? 1 : failed, skipped }
+}
+
+const sumOf = (output, pattern) => [...output.matchAll(pattern)].reduce((sum, match) => sum + Number(match[1]), 0)
+
+function countNextest(code, output) {
+  const summary = /Summary \[.*$/m.exec(output)?.[0] ?? ''
+  return tally(code, {
+    passed: sumOf(summary, /(\d+) passed/g),
+    failed: sumOf(summary, /(\d+) (?:failed|timed out|exec failed)/g),
+    skipped: sumOf(summary, /(\d+) skipped/g),
+  })
+}
+
+function countCargoTest(code, output) {
+  const results = output.match(/^test result: .*$/gm)?.join('\n') ?? ''
+  return tally(code, {
+    passed: sumOf(results, /(\d+) passed/g),
+    failed: sumOf(results, /(\d+) failed/g),
+    skipped: sumOf(results, /(\d+) ignored/g),
+  })
+}
+
+function countTap(code, output) {
+  return tally(code, {
+    passed: sumOf(output, /^# pass (\d+)/gm),
+    failed: sumOf(output, /^# fail (\d+)/gm),
+    skipped: sumOf(output, /^# skip (\d+)/gm),
+  })
+}
+
+/** Shows TAP, ava's output for machines, to people as it comes: a line a test, and all there is about a failed one. */
+function tapPrinter() {
+  let rest = ''
+  let failing = false
+  return (text) => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop()
+    for (const line of lines) {
+      const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?$/.exec(line)
+      if (result !== null) {
+        const [, not, title, directive] = result
+        failing = not !== undefined
+        const mark = failing ? paint(31, '✘') : directive ? paint(33, '-') : paint(32, '✔')
+        print(`${mark} ${title}${directive ? ' (skipped)' : ''}\n`)
+      } else if (/^(TAP version|1\.\.|# (tests|pass|skip|fail) |\s*$)/.test(line)) failing = false
+      else if (failing || !/^\s/.test(line)) print(`    ${line}\n`)
+      else print(`${paint(2, line)}\n`)
+    }
+  }
+}
+
+const hasNextest = version('cargo', ['nextest', '--version']) !== undefined
+
+const steps = [
+  { name: 'rustfmt', needs: ['cargo', 'fmt'], command: cargo('fmt', '--all', '--check'), count: whole },
+  {
+    name: 'clippy',
+    needs: ['cargo', 'clippy'],
+    command: cargo('clippy', ...cargoColour, '--all-targets', '--', '-D', 'warnings'),
+    count: whole,
+  },
+  hasNextest
+    ? {
+        name: 'rust',
+        command: cargo('nextest', 'run', ...cargoColour, '--no-fail-fast', '--status-level', 'slow'),
+        count: countNextest,
+      }
+    : { name: 'rust', command: cargo('test', ...cargoColour, '--no-fail-fast', '--lib', '--bins', '--tests'), count: countCargoTest },
+  { name: 'rust-examples', command: cargo('test', ...cargoColour, '--doc', '--no-fail-fast'), count: countCargoTest },
+  { name: 'tsc', command: node(bin('typescript', 'bin/tsc'), '-p', 'tsconfig.json'), count: whole },
+  { name: 'layers', alone: true, command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap', '__test__/layers.ts'), count: countTap, show: tapPrinter },
+  { name: 'ava', command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap'), count: countTap, show: tapPrinter },
+]
+
+const args = process.argv.slice(2)
+const flags = new Set(args.filter((arg) => arg.startsWith('--')))
+const named = args.filter((arg) => !arg.startsWith('--'))
+const unknown = [...named.filter((name) => !steps.some((step) => step.name === name)), ...[...flags].filter((flag) => !['--no-skip', '--long'].includes(flag))]
+if (unknown.length > 0) {
+  process.stderr.write(`test: expected --no-skip, --long or one of ${steps.map((step) => step.name).join(', ')}, got ${unknown.join(' ')}\n`)
+  process.exit(2)
+}
+// `layers` is a part of `ava`, to be named when only it is wanted.
+const chosen = steps.filter((step) => (named.length > 0 ? named.includes(step.name) : !step.alone))
+
+const env = { ...process.env, ...(flags.has('--long') && { PACELINE_LONG_TESTS: '1' }), ...(colours && { FORCE_COLOR: '1' }) }
+const total = { passed: 0, failed: 0, skipped: 0 }
+const notes = []
+
+for (const step of chosen) {
+  if (isStopping()) break
+  print(`\n${paint(36, `▶ ${step.name}`)}\n`)
+  if (step.needs && version(step.needs[0], [step.needs[1], '--version']) === undefined) {
+    total.skipped++
+    notes.push(`skipped ${step.name}: ${step.needs.join(' ')} is not installed`)
+    continue
+  }
+  const begin = performance.now()
+  const show = step.show?.() ?? print
+  const { code, output, error } = await run(...step.command, { cwd: root, env, onText: show })
+  if (isStopping()) break
+  if (error !== undefined) notes.push(`${step.name}: cannot run ${step.command[0]}: ${error.message}`)
+  const counts = step.count(code, plain(output))
+  for (const key of Object.keys(total)) total[key] += counts[key]
+  if (counts.failed > 0) notes.push(`failed ${step.name}`)
+  if (counts.skipped > 0) notes.push(...skipReasons(step.name, plain(output), counts.skipped))
+  print(`${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped (${((performance.now() - begin) / 1000).toFixed(1)} s)\n`)
+}
+
+/** A skipped ava test says why in its title. */
+function skipReasons(name, output, count) {
+  const titles = [...output.matchAll(/^ok \d+ - (.*?) # SKIP/gm)].map((match) => `skipped ${match[1]}`)
+  return titles.length > 0 ? titles : [`skipped ${count} of ${name}`]
+}
+
+if (!isStopping()) {
+  print(`\n${notes.map((note) => `${note}\n`).join('')}${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`)
+  process.exitCode = total.failed > 0 || (flags.has('--no-skip') && total.skipped > 0) ? 1 : 0
+}
