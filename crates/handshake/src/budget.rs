@@ -55,7 +55,8 @@ impl ReplyGap {
         let index = usize::try_from(name.checked_rem(slots)?).ok()?;
         let slot = self.slots.get_mut(index)?;
         let [last, at_ns] = *slot;
-        let too_soon = at_ns != 0 && last == name && now_ns.saturating_sub(at_ns.saturating_sub(1)) < REPLY_GAP_NS;
+        let too_soon =
+            at_ns != 0 && last == name && now_ns.saturating_sub(at_ns.saturating_sub(1)) < REPLY_GAP_NS;
         (!too_soon).then_some(ReplySlot { slot, name })
     }
 }

@@ -8,10 +8,7 @@ use crate::{
     parameters::Hello,
     secret::Accepted,
 };
-use paceline_wire::{
-    CredentialId,
-    crypto::reset_token,
-};
+use paceline_wire::{CredentialId, crypto::reset_token};
 use std::collections::VecDeque;
 use zeroize::Zeroizing;
 

@@ -123,7 +123,8 @@ impl Config {
 
     /// The one suite a responder chooses out of `offered`.
     pub(crate) fn choose_suite(&self, offered: u8) -> Option<u8> {
-        let preferred = if self.aes_256 { [SUITE_AES_256, SUITE_AES_128] } else { [SUITE_AES_128, SUITE_AES_256] };
+        let preferred =
+            if self.aes_256 { [SUITE_AES_256, SUITE_AES_128] } else { [SUITE_AES_128, SUITE_AES_256] };
         preferred.into_iter().find(|suite| offered & suite != 0 && (self.aes_128 || *suite != SUITE_AES_128))
     }
 

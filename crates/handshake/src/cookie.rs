@@ -30,7 +30,13 @@ impl CookieJar {
     }
 
     /// Whether `cookie` was baked for them and is fresh.
-    pub(crate) fn valid(&self, now_ns: u64, remote: SocketAddr, public_key: &[u8; 32], cookie: &[u8; 24]) -> bool {
+    pub(crate) fn valid(
+        &self,
+        now_ns: u64,
+        remote: SocketAddr,
+        public_key: &[u8; 32],
+        cookie: &[u8; 24],
+    ) -> bool {
         let time_ms = u64::from_be_bytes(take::<0, 8, _>(cookie));
         // A time in the future wraps to an age far above the lifetime.
         let age_ms = self.time_ms(now_ns).wrapping_sub(time_ms);

@@ -121,7 +121,9 @@ pub enum LimitError {
 impl fmt::Display for LimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Attempts => write!(f, "at most {} handshakes may be under way", crate::config::MAX_ATTEMPTS),
+            Self::Attempts => {
+                write!(f, "at most {} handshakes may be under way", crate::config::MAX_ATTEMPTS)
+            }
             Self::NoSecret => f.write_str("connecting needs a secret"),
             Self::Crypto => f.write_str("the random source or a cryptographic primitive failed"),
         }

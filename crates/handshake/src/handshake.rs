@@ -35,7 +35,12 @@ pub struct Handshake {
 
 impl Handshake {
     /// An endpoint that accepts with all of `secrets` (if it accepts at all).
-    pub fn new(mut config: Config, secrets: Arc<[Secret]>, now_ns: u64, random: &mut dyn FnMut(&mut [u8])) -> Self {
+    pub fn new(
+        mut config: Config,
+        secrets: Arc<[Secret]>,
+        now_ns: u64,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Self {
         let instance = draw(random);
         let cookies = CookieJar::new(&draw_key(random), u64::from_be_bytes(draw(random)));
         let reset_key = match (config.reset_key.take(), secrets.first()) {
@@ -52,7 +57,8 @@ impl Handshake {
     /// [`Event::Expired`], waiting attempts with [`Event::Failed`]. Usable paths are the endpoint's affair.
     pub fn set_secrets(&mut self, secrets: Arc<[Secret]>) {
         self.common.secrets = Accepted::new(&secrets);
-        if let (Some(first), ResetKey::FromSecret(_) | ResetKey::Random(_)) = (secrets.first(), &self.common.reset_key)
+        if let (Some(first), ResetKey::FromSecret(_) | ResetKey::Random(_)) =
+            (secrets.first(), &self.common.reset_key)
         {
             self.common.reset_key = ResetKey::FromSecret(Zeroizing::new(*first.reset_key()));
         }
@@ -202,3 +208,6 @@ fn canonical(address: SocketAddr) -> SocketAddr {
         IpAddr::V6(_) => address,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,8 +123,8 @@ impl Initiator {
             return Err(LimitError::Crypto);
         }
         let header = message::initiation_header(secret.id(), &name);
-        let (noise, first) =
-            Opening::new(ephemeral, secret.psk(), &header, &common.hello.encode()).ok_or(LimitError::Crypto)?;
+        let (noise, first) = Opening::new(ephemeral, secret.psk(), &header, &common.hello.encode())
+            .ok_or(LimitError::Crypto)?;
         let initiation = Initiation::new(&header, &first).with_cookie(secret, &[0; 24]);
 
         let id = AttemptId(self.next);
@@ -164,7 +164,8 @@ impl Initiator {
     fn waiting(&mut self, name: &[u8; 8], source: Source) -> Option<(AttemptId, &mut Attempt)> {
         let id = *self.by_name.get(name)?;
         let attempt = self.attempts.get_mut(&id)?;
-        let asked = attempt.remote.ip() == source.remote.ip() && attempt.remote.port() == source.remote.port();
+        let asked =
+            attempt.remote.ip() == source.remote.ip() && attempt.remote.port() == source.remote.port();
         (asked && matches!(attempt.state, State::Waiting(_))).then_some((id, attempt))
     }
 
@@ -176,7 +177,9 @@ impl Initiator {
         datagram: &[u8],
         random: Random<'_>,
     ) {
-        let Some(bytes) = of_this_version::<56>(datagram) else { return count(&mut common.counters.dropped_length) };
+        let Some(bytes) = of_this_version::<56>(datagram) else {
+            return count(&mut common.counters.dropped_length);
+        };
         let Some((id, attempt)) = self.waiting(&take::<8, 8, _>(bytes), source) else {
             return count(&mut common.counters.dropped_unexpected);
         };
@@ -206,7 +209,9 @@ impl Initiator {
         datagram: &[u8],
         random: Random<'_>,
     ) {
-        let Some(bytes) = of_this_version::<144>(datagram) else { return count(&mut common.counters.dropped_length) };
+        let Some(bytes) = of_this_version::<144>(datagram) else {
+            return count(&mut common.counters.dropped_length);
+        };
         let Some((id, attempt)) = self.waiting(&take::<8, 8, _>(bytes), source) else {
             return count(&mut common.counters.dropped_unexpected);
         };
@@ -228,10 +233,12 @@ impl Initiator {
         let suite = suite_of(theirs.suites);
         let secret = keys.path_secret(suite, Role::Client);
         let credential_id = *secret.id();
-        let Some(sealed) = keys.confirm_i.seal_confirm(&credential_id, &common.reset_token(&credential_id)) else {
+        let Some(sealed) = keys.confirm_i.seal_confirm(&credential_id, &common.reset_token(&credential_id))
+        else {
             return count(&mut common.counters.dropped_noise);
         };
-        let confirm = message::confirmation(&message::confirmation_header(CONFIRM, &credential_id.0), &sealed);
+        let confirm =
+            message::confirmation(&message::confirmation_header(CONFIRM, &credential_id.0), &sealed);
         attempt.state = State::Confirming(Box::new(Confirming {
             confirm,
             confirm_r: keys.confirm_r.clone(),
@@ -266,7 +273,9 @@ impl Initiator {
     }
 
     pub(crate) fn on_refusal(&mut self, common: &mut Common, source: Source, datagram: &[u8]) {
-        let Ok(bytes) = <&[u8; 32]>::try_from(datagram) else { return count(&mut common.counters.dropped_length) };
+        let Ok(bytes) = <&[u8; 32]>::try_from(datagram) else {
+            return count(&mut common.counters.dropped_length);
+        };
         let Some((id, attempt)) = self.waiting(&take::<8, 8, _>(bytes), source) else {
             return count(&mut common.counters.dropped_unexpected);
         };
@@ -357,12 +366,12 @@ impl Initiator {
 
     /// Ends what waits with a secret that is gone. Paths that are usable are the endpoint's affair.
     pub(crate) fn remove_secrets(&mut self, common: &mut Common, gone: impl Fn(SecretId) -> bool) {
-        let ended: Vec<AttemptId> =
-            self.attempts
-                .iter()
-                .filter(|(_, attempt)| matches!(attempt.state, State::Waiting(_)) && gone(attempt.secret.id()))
-                .map(|(id, _)| *id)
-                .collect();
+        let ended: Vec<AttemptId> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| matches!(attempt.state, State::Waiting(_)) && gone(attempt.secret.id()))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ended {
             count(&mut common.counters.secret_removed);
             self.fail(common, id, FailReason::SecretRemoved);

@@ -50,7 +50,11 @@ pub struct Message {
 
 impl Message {
     #[allow(clippy::cast_possible_truncation, reason = "at most MAX_MESSAGE_BYTES")]
-    pub(crate) fn new<const LEN: usize>(remote: SocketAddr, local: Option<IpAddr>, bytes: &[u8; LEN]) -> Self {
+    pub(crate) fn new<const LEN: usize>(
+        remote: SocketAddr,
+        local: Option<IpAddr>,
+        bytes: &[u8; LEN],
+    ) -> Self {
         const { assert!(LEN <= MAX_MESSAGE_BYTES) };
         let mut message = Self { remote, local, len: LEN as u8, bytes: [0; MAX_MESSAGE_BYTES] };
         for (to, from) in message.bytes.iter_mut().zip(bytes) {
@@ -217,7 +221,8 @@ mod tests {
             }
         }
         datagram[1] = VERSION;
-        let fits: Vec<usize> = (0..1300).filter(|len| initiation_invariants(&datagram[..*len]).is_some()).collect();
+        let fits: Vec<usize> =
+            (0..1300).filter(|len| initiation_invariants(&datagram[..*len]).is_some()).collect();
         assert_eq!(fits, [176]);
     }
 }

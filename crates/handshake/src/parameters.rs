@@ -120,7 +120,10 @@ mod tests {
     fn extremes_are_clamped() {
         let low = Hello { initial_max_data: u64::MAX, idle_timeout_ms: 0, max_datagram: 0, ..hello() };
         let agreed = low.agree(&hello());
-        assert_eq!((agreed.initial_max_data, agreed.idle_timeout_ms, agreed.max_datagram), (MAX_DATA, 1_000, 1_200));
+        assert_eq!(
+            (agreed.initial_max_data, agreed.idle_timeout_ms, agreed.max_datagram),
+            (MAX_DATA, 1_000, 1_200)
+        );
         let high = Hello { idle_timeout_ms: u32::MAX, max_datagram: u16::MAX, ..hello() };
         let agreed = high.agree(&high);
         assert_eq!((agreed.idle_timeout_ms, agreed.max_datagram), (600_000, 32_768));

@@ -3,11 +3,7 @@
 //! Half-open entries wait for the initiator's proof; confirmed ones are tombstones that swallow late duplicates. All
 //! live equally long, so the order of creation is the order of expiry.
 
-use crate::{
-    config::PENDING_LIFETIME_NS,
-    noise::ConfirmKey,
-    secret::SecretId,
-};
+use crate::{config::PENDING_LIFETIME_NS, noise::ConfirmKey, secret::SecretId};
 use paceline_wire::CredentialId;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -59,7 +55,13 @@ impl Pending {
     }
 
     /// Adds a half-open entry. False if it exists already.
-    pub(crate) fn insert(&mut self, now_ns: u64, public_key: [u8; 32], id: CredentialId, entry: HalfOpen) -> bool {
+    pub(crate) fn insert(
+        &mut self,
+        now_ns: u64,
+        public_key: [u8; 32],
+        id: CredentialId,
+        entry: HalfOpen,
+    ) -> bool {
         if self.by_key.contains_key(&public_key) || self.by_id.contains_key(&id) {
             return false;
         }

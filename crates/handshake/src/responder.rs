@@ -4,9 +4,7 @@ use crate::{
     budget::{Budget, ReplyGap},
     bytes::take,
     common::{Common, Random, draw_key},
-    config::{
-        COOKIELESS_RATE, HANDSHAKE_QUEUE, HANDSHAKES_PER_STEP, REPLY_BURST, REPLY_RATE,
-    },
+    config::{COOKIELESS_RATE, HANDSHAKE_QUEUE, HANDSHAKES_PER_STEP, REPLY_BURST, REPLY_RATE},
     cookie::CookieJar,
     counters::count,
     event::{Established, Event},
@@ -93,7 +91,13 @@ impl Responder {
     }
 
     /// Steps 1 to 7. Nothing up to step 5 allocates.
-    pub(crate) fn on_initiation(&mut self, common: &mut Common, now_ns: u64, source: Source, datagram: &[u8]) {
+    pub(crate) fn on_initiation(
+        &mut self,
+        common: &mut Common,
+        now_ns: u64,
+        source: Source,
+        datagram: &[u8],
+    ) {
         // 1
         if self.acceptance == Acceptance::Ignore {
             return count(&mut common.counters.dropped_not_accepting);
@@ -123,7 +127,9 @@ impl Responder {
         match self.pending.by_key(&public_key) {
             Some(State::HalfOpen(entry)) => {
                 let response = Message::new(source.remote, source.local, &entry.response);
-                return self.reply_once_per_gap(common, now_ns, &public_key, &response, |c| &mut c.duplicates_answered);
+                return self.reply_once_per_gap(common, now_ns, &public_key, &response, |c| {
+                    &mut c.duplicates_answered
+                });
             }
             Some(State::Confirmed(_)) => return count(&mut common.counters.duplicates_dropped),
             None => {}
@@ -137,7 +143,8 @@ impl Responder {
         // 6
         if !self.cookie_fits(common, now_ns, source.remote, &initiation) {
             let cookie = self.cookies.bake(now_ns, source.remote, &public_key);
-            let cookie = Message::new(source.remote, source.local, &message::cookie(&secret, &attempt, &cookie));
+            let cookie =
+                Message::new(source.remote, source.local, &message::cookie(&secret, &attempt, &cookie));
             return self.reply_once_per_gap(common, now_ns, &public_key, &cookie, |c| &mut c.cookies_sent);
         }
         // 7; what waits in the queue will be in the table
@@ -153,7 +160,13 @@ impl Responder {
         self.queue.push_back(Checked { initiation, secret, remote: source.remote, local: source.local });
     }
 
-    fn cookie_fits(&mut self, common: &mut Common, now_ns: u64, remote: SocketAddr, initiation: &Initiation) -> bool {
+    fn cookie_fits(
+        &mut self,
+        common: &mut Common,
+        now_ns: u64,
+        remote: SocketAddr,
+        initiation: &Initiation,
+    ) -> bool {
         let cookie = initiation.cookie();
         if cookie != [0; 24] {
             return self.cookies.valid(now_ns, remote, &initiation.public_key(), &cookie);
@@ -264,7 +277,11 @@ impl Responder {
                 let confirmed = tombstone.confirmed;
                 *state = State::Confirmed(tombstone);
                 count(&mut common.counters.confirmed);
-                common.tell(Event::Confirmed { credential_id, remote: source.remote, reset_token: Some(token) });
+                common.tell(Event::Confirmed {
+                    credential_id,
+                    remote: source.remote,
+                    reset_token: Some(token),
+                });
                 confirmed
             }
             State::Confirmed(tombstone) => {

@@ -45,7 +45,10 @@ impl fmt::Display for SecretError {
         let (min, max, least) = (Secret::MIN_BYTES, Secret::MAX_BYTES, Secret::MIN_DISTINCT);
         match self {
             Self::TooShort { len } | Self::TooLong { len } => {
-                write!(f, "a secret is {min} to {max} random bytes, got {len}; make one with `openssl rand 32`")
+                write!(
+                    f,
+                    "a secret is {min} to {max} random bytes, got {len}; make one with `openssl rand 32`"
+                )
             }
             Self::Placeholder { distinct } => write!(
                 f,
@@ -183,7 +186,10 @@ mod tests {
         assert_eq!(format!("{secret:?}"), format!("Secret({})", secret.id()));
         assert_eq!(format!("{secret:?}").len(), "Secret()".len() + 16);
         let text = Secret::new(&[7; 40]).unwrap_err().to_string();
-        assert!(text.contains("at least 10") && text.contains("got 1;") && text.contains("openssl"), "{text}");
+        assert!(
+            text.contains("at least 10") && text.contains("got 1;") && text.contains("openssl"),
+            "{text}"
+        );
     }
 
     #[test]

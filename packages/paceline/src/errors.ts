@@ -131,6 +131,11 @@ export const ERROR_CODES = {
     says: "the peer rejected the stream's key id as replayed or stale: nothing of it counts as delivered",
     remedy: 'open the stream again',
   },
+  ERR_PACELINE_KEY_LIMIT: {
+    fault: 'application',
+    says: "the stream's key has sealed as many packets as it may",
+    remedy: 'go on with another stream',
+  },
   ABORT_ERR: {
     fault: 'application',
     says: 'an AbortSignal was aborted during a wait; cause is its reason',
@@ -256,6 +261,7 @@ const FAILURES: Record<number, [ErrorCode, typeof PacelineError]> = {
   [FailureNumber.KeyRejected]: ['ERR_PACELINE_KEY_REJECTED', StreamError],
   [FailureNumber.Closed]: ['ERR_PACELINE_STREAM_CLOSED', StreamError],
   [FailureNumber.StreamLimit]: ['ERR_PACELINE_STREAM_LIMIT', StreamError],
+  [FailureNumber.KeyLimit]: ['ERR_PACELINE_KEY_LIMIT', StreamError],
 }
 
 /** The error for a failure number of the driver; `peer` is where it happened. */

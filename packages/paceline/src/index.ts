@@ -12,6 +12,7 @@
  *
  * @module
  */
+export { Chunks } from './chunks.js'
 export { Completion, Completions, type CompletionPacket } from './completions.js'
 export type { Driver, DriverConnectOptions, DriverPathStats, DriverStats } from './driver.js'
 export { Endpoint, type DriverFactory, type EndpointStats } from './endpoint.js'

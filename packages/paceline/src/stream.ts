@@ -203,11 +203,11 @@ export class Stream extends Duplex {
    *
    * @throws {AbortError} from the loop, when the signal is aborted; only the waiting ends
    */
-  chunks(options: WaitOptions = {}): AsyncIterableIterator<Buffer> {
+  chunks(options: WaitOptions = {}): Chunks {
     return new Chunks(this, this.#receive, signalOption('options.signal', options.signal))
   }
 
-  override [Symbol.asyncIterator](): AsyncIterableIterator<Buffer> {
+  override [Symbol.asyncIterator](): Chunks {
     return this.chunks()
   }
 

@@ -42,7 +42,8 @@ export class Writer {
   write(chunk: Writable, options?: WaitOptions): Promise<void> {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
     if (!(bytes instanceof Uint8Array)) return Promise.reject(wrongOption('chunk', 'a Uint8Array or a string', chunk))
-    if (options?.signal === undefined && !this.#stream.writableEnded && this.#stream.writableLength === 0 && this.#send.tryWrite(bytes)) {
+    const signal = options?.signal
+    if ((signal === undefined || signal.aborted === false) && !this.#stream.writableEnded && this.#stream.writableLength === 0 && this.#send.tryWrite(bytes)) {
       return RESOLVED
     }
     return this.#write([bytes], options)

@@ -150,7 +150,8 @@ impl ConfirmKey {
 
     fn seal(&self, kind: u8, id: &CredentialId, token: &[u8; 16]) -> Option<[u8; 32]> {
         let mut sealed = [0; 32];
-        aes256gcm_seal(&self.0, &CONFIRM_NONCE, &confirmation_header(kind, &id.0), token, &mut sealed).ok()?;
+        aes256gcm_seal(&self.0, &CONFIRM_NONCE, &confirmation_header(kind, &id.0), token, &mut sealed)
+            .ok()?;
         Some(sealed)
     }
 

@@ -117,7 +117,13 @@ impl Cipher for Aes256Gcm {
         aes256gcm_seal(&self.0, &nonce(counter), authtext, plaintext, out).unwrap_or(0)
     }
 
-    fn decrypt(&self, counter: u64, authtext: &[u8], ciphertext: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+    fn decrypt(
+        &self,
+        counter: u64,
+        authtext: &[u8],
+        ciphertext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
         aes256gcm_open(&self.0, &nonce(counter), authtext, ciphertext, out).map_err(|_| Error::Decrypt)
     }
 }

@@ -50,7 +50,8 @@ fn keys_of_small_order_are_refused() {
     one[0] = 1;
     for point in [[0; 32], one, order_8[0], order_8[1]] {
         let mut dh = resolver::Resolver { ephemeral: key(0x20) };
-        let mut pair = snow::resolvers::CryptoResolver::resolve_dh(&dh, &snow::params::DHChoice::Curve25519).unwrap();
+        let mut pair =
+            snow::resolvers::CryptoResolver::resolve_dh(&dh, &snow::params::DHChoice::Curve25519).unwrap();
         pair.set(&*dh.ephemeral);
         assert_eq!(pair.dh(&point, &mut [0; 56]), Err(snow::Error::Dh), "{point:02x?}");
         dh.ephemeral.zeroize();
@@ -88,5 +89,46 @@ fn both_libraries_agree() {
         let peer = rust_crypto::KeyPair::new(&b).unwrap();
         assert_eq!(one.agree(peer.public()), two.agree(peer.public()));
         assert_eq!(one.agree(peer.public()), peer.agree(one.public()));
+    }
+}
+
+fn golden<const N: usize>(name: &str) -> [u8; N] {
+    let vectors = include_str!("../../tests/handshake-golden.txt");
+    let value = vectors.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+    assert_eq!(value.len(), 2 * N, "{name}");
+    std::array::from_fn(|i| u8::from_str_radix(&value[2 * i..2 * i + 2], 16).unwrap())
+}
+
+#[test]
+fn golden_secret_and_keys() {
+    let secret = crate::Secret::new(&golden::<32>("secret")).unwrap();
+    assert_eq!(secret.psk(), &golden("psk"));
+    assert_eq!(secret.id().0, golden("secret_id"));
+    assert_eq!(secret.reset_key(), &golden("reset_key"));
+    let mac = paceline_wire::crypto::hmac_sha256(&golden::<32>("mac_key"), &[b"x"]);
+    assert_eq!(secret.mac().sign(&[b"x"]), mac);
+    assert_eq!(crate::parameters::application_tag(Some("media")), golden("application_tag"));
+
+    let initiation = crate::message::Initiation(golden("initiation"));
+    let private = |name| Zeroizing::new(golden::<32>(name));
+    let params = golden("initiator_params");
+    let (mut opening, one) =
+        Opening::new(private("initiator_private"), secret.psk(), &initiation.header(), &params).unwrap();
+    assert_eq!(one, initiation.noise());
+    let (answering, said) =
+        Answering::new(private("responder_private"), secret.psk(), &initiation.header(), &one).unwrap();
+    assert_eq!(said, params);
+    let (two, responder) = answering.answer(&golden("responder_params")).unwrap();
+    assert_eq!(two, crate::bytes::take::<16, 112, 144>(&golden("response")));
+    let (said, initiator) = opening.finish(&two).unwrap();
+    assert_eq!(said, golden::<64>("responder_params"));
+    for keys in [&initiator, &responder] {
+        assert_eq!(*keys.export, golden("export_secret"));
+        let path = keys.path_secret(Suite::Aes128GcmSha256, Role::Client);
+        assert_eq!(path.id().0, golden("credential_id"));
+        let sealed = keys.confirm_i.seal_confirm(path.id(), &golden("reset_token")).unwrap();
+        assert_eq!(sealed, crate::bytes::take::<24, 32, 56>(&golden("confirm")));
+        let sealed = keys.confirm_r.seal_confirmed(path.id(), &golden("reset_token")).unwrap();
+        assert_eq!(sealed, crate::bytes::take::<24, 32, 56>(&golden("confirmed")));
     }
 }

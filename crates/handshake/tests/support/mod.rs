@@ -2,7 +2,9 @@
 //! duplicates and reorders.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
 
-use paceline_handshake::{AttemptId, Config, Counters, Established, Event, FailReason, Handshake, Message, Secret};
+use paceline_handshake::{
+    AttemptId, Config, Counters, Established, Event, FailReason, Handshake, Message, Secret,
+};
 use paceline_wire::CredentialId;
 use std::{
     collections::BTreeMap,
@@ -114,23 +116,36 @@ impl Node {
     }
 
     pub fn usable(&self) -> Vec<&Established> {
-        self.events.iter().filter_map(|e| if let Event::Usable { path, .. } = e { Some(&**path) } else { None }).collect()
+        self.events
+            .iter()
+            .filter_map(|e| if let Event::Usable { path, .. } = e { Some(&**path) } else { None })
+            .collect()
     }
 
     pub fn half_open(&self) -> Vec<&Established> {
-        self.events.iter().filter_map(|e| if let Event::HalfOpen { path } = e { Some(&**path) } else { None }).collect()
+        self.events
+            .iter()
+            .filter_map(|e| if let Event::HalfOpen { path } = e { Some(&**path) } else { None })
+            .collect()
     }
 
     pub fn confirmed(&self) -> Vec<(CredentialId, SocketAddr, Option<[u8; 16]>)> {
         let of = |e: &Event| match e {
-            Event::Confirmed { credential_id, remote, reset_token } => Some((*credential_id, *remote, *reset_token)),
+            Event::Confirmed { credential_id, remote, reset_token } => {
+                Some((*credential_id, *remote, *reset_token))
+            }
             _ => None,
         };
         self.events.iter().filter_map(of).collect()
     }
 
     pub fn expired(&self) -> Vec<CredentialId> {
-        self.events.iter().filter_map(|e| if let Event::Expired { credential_id } = e { Some(*credential_id) } else { None }).collect()
+        self.events
+            .iter()
+            .filter_map(
+                |e| if let Event::Expired { credential_id } = e { Some(*credential_id) } else { None },
+            )
+            .collect()
     }
 
     pub fn failed(&self) -> Vec<(AttemptId, Option<CredentialId>, FailReason)> {

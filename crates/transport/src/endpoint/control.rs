@@ -5,7 +5,7 @@
 
 use super::Endpoint;
 use crate::{
-    stream::{Phase, recv::MAX_CONTROL_OUT},
+    stream::recv::MAX_CONTROL_OUT,
     transmission::{Ecn, Kind, Owner, StreamKey, Transmission},
 };
 use paceline_pool::{Purpose, Segments};
@@ -42,12 +42,13 @@ impl Endpoint {
 
     fn send_control(&mut self, key: StreamKey, now_ns: u64) -> bool {
         let Some(stream) = self.streams.get_mut(key) else { return true };
-        let Some(path_key) = stream.path else { return true };
-        let Some(path) = self.paths.get(path_key) else { return true };
-        let (Some(keys), Some(credentials)) = (&stream.keys, stream.credentials) else { return true };
-        if matches!(stream.phase, Phase::Waiting) {
+        let path = stream.path.and_then(|path| Some((path, self.paths.get(path)?)));
+        let keys = stream.keys.as_ref().zip(stream.credentials);
+        let (Some((path_key, path)), Some((keys, credentials))) = (path, keys) else {
+            // Nobody to tell: the debt is void, or the stream could never end.
+            stream.recv.ack_due = false;
             return true;
-        }
+        };
         let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Reserved) else {
             return false;
         };

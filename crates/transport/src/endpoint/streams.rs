@@ -219,8 +219,11 @@ impl Endpoint {
         if stream.phase != Phase::Draining || stream.pending > 0 {
             return;
         }
-        // The last acknowledgement leaves before the stream does.
-        if stream.recv.ack_due || stream.recv.control_out > 0 {
+        // The last acknowledgement leaves before the stream does; its completion asks again.
+        if stream.recv.control_out > 0 {
+            return;
+        }
+        if stream.recv.ack_due {
             self.owe_control(key);
             return;
         }

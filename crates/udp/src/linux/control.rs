@@ -60,14 +60,14 @@ mod tests {
 
     #[test]
     fn the_layout_is_libcs() {
-        for len in 0..=24 {
-            // SAFETY: arithmetic only.
-            let space = unsafe { libc::CMSG_SPACE(len) } as usize;
-            let mut control = Control::default();
-            control.push(1, 2, &vec![3; len as usize]);
-            assert_eq!(control.bytes().len(), space, "{len} bytes of data");
-        }
         assert_eq!(HEADER, size_of::<libc::cmsghdr>());
+        for (len, space) in [(0, 0), (1, 1), (4, 1), (8, 1), (12, 2), (20, 3)] {
+            let mut control = Control::default();
+            control.push(1, 2, &vec![3; len]);
+            if WORD == 8 {
+                assert_eq!(control.bytes().len(), 16 + 8 * space, "{len} bytes of data");
+            }
+        }
     }
 
     #[test]

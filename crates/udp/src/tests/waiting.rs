@@ -80,7 +80,7 @@ fn never_before_the_deadline() {
     thread::scope(|scope| {
         // On a thread of its own, since timer slack belongs to the thread.
         scope.spawn(|| {
-            crate::sys::sharpen_timers();
+            crate::sys::sharpen_thread(-10);
             let mut late_ns: Vec<u64> = (0..300)
                 .map(|n| {
                     let deadline_ns = now_ns() + 150_000 + n * 7_919;

@@ -1,0 +1,106 @@
+import { once } from 'node:events'
+import type { ExecutionContext } from 'ava'
+import { Endpoint, generateSecret, type BindOptions, type OpenStreamOptions, type Peer, type Stream } from '../../packages/paceline/src/index.js'
+import { MemoryNetwork, type MemoryDriver, type MemoryNetworkOptions } from './memory-driver.js'
+
+export interface Joined {
+  network: MemoryNetwork
+  sender: Endpoint
+  receiver: Endpoint
+  peer: Peer
+  senderDriver: MemoryDriver
+  receiverDriver: MemoryDriver
+}
+
+export interface JoinedStreams extends Joined {
+  /** Opened by the sender. */
+  local: Stream
+  /** The other end; accepted by the receiver. */
+  remote: Stream
+}
+
+/** Two endpoints over a memory network, the handshake made. Closed after the test. */
+export async function join(t: ExecutionContext, options: MemoryNetworkOptions = {}, endpointOptions: BindOptions = {}): Promise<Joined> {
+  const network = new MemoryNetwork(options)
+  const secret = generateSecret()
+  const receiver = await Endpoint.create(network.factory, { ...endpointOptions, port: 4433, secret }, true)
+  const sender = await Endpoint.create(network.factory, endpointOptions, false)
+  t.teardown(() => {
+    sender.destroy()
+    receiver.destroy()
+  })
+  const peer = await sender.connect('127.0.0.1', 4433, { secret })
+  const senderDriver = network.drivers.get(sender.address.port)
+  const receiverDriver = network.drivers.get(4433)
+  if (senderDriver === undefined || receiverDriver === undefined) throw new Error('the network knows no such port')
+  return { network, sender, receiver, peer, senderDriver, receiverDriver }
+}
+
+/** As `join`, with one stream; `first` is what the sender wrote to make itself known. */
+export async function joinStreams(
+  t: ExecutionContext,
+  options: MemoryNetworkOptions = {},
+  endpointOptions: BindOptions = {},
+  streamOptions: OpenStreamOptions = {},
+): Promise<JoinedStreams> {
+  const joined = await join(t, options, endpointOptions)
+  const streams = joined.receiver[Symbol.asyncIterator]()
+  const accepted = streams.next()
+  await turns(2)
+  const local = joined.peer.openStream(streamOptions)
+  await local.writer.write(HELLO)
+  const remote = (await accepted).value
+  if (remote === undefined) throw new Error('no stream came')
+  const chunks = remote.chunks()
+  await chunks.next()
+  return { ...joined, local, remote }
+}
+
+/** The byte that makes a stream of `joinStreams` known; already read there. */
+export const HELLO = Buffer.from('!')
+
+/** So many turns of the event loop. */
+export async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** Waits until `condition` holds; fails after 5 s. */
+export async function until(t: ExecutionContext, condition: () => boolean, what: string): Promise<void> {
+  const deadline = performance.now() + 5_000
+  while (!condition()) {
+    if (performance.now() > deadline) {
+      t.fail(`waited 5 s in vain until ${what}`)
+      return
+    }
+    await turns(1)
+  }
+}
+
+/** Everything a stream carries, as one Buffer. */
+export async function readAll(stream: Stream): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of stream) chunks.push(Buffer.from(chunk))
+  return Buffer.concat(chunks)
+}
+
+/** Bytes with a pattern that shows a shift. */
+export function pattern(bytes: number): Buffer {
+  const buffer = Buffer.allocUnsafe(bytes)
+  for (let at = 0; at < bytes; at += 1) buffer[at] = (at * 31 + (at >> 8)) & 0xff
+  return buffer
+}
+
+/** Resolves with 'pending' if the promise has not settled after some turns. */
+export async function state<T>(promise: Promise<T>): Promise<'pending' | 'settled'> {
+  let settled = false
+  promise.then(
+    () => (settled = true),
+    () => (settled = true),
+  )
+  await turns(5)
+  return settled ? 'settled' : 'pending'
+}
+
+export async function closed(stream: Stream): Promise<void> {
+  if (!stream.closed) await once(stream, 'close')
+}
