@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { ExecutionContext } from 'ava'
 import { Endpoint, generateSecret, type BindOptions, type OpenStreamOptions, type Peer, type Stream } from '../../packages/paceline/src/index.js'
 import { MemoryNetwork, type MemoryDriver, type MemoryNetworkOptions } from './memory-driver.js'
@@ -101,6 +100,8 @@ export async function state<T>(promise: Promise<T>): Promise<'pending' | 'settle
   return settled ? 'settled' : 'pending'
 }
 
+/** Resolves when the stream has emitted 'close'. */
 export async function closed(stream: Stream): Promise<void> {
-  if (!stream.closed) await once(stream, 'close')
+  // Not events.once(), which listens for 'error', too.
+  if (!stream.closed) await new Promise<void>((resolve) => stream.once('close', resolve))
 }

@@ -1,13 +1,14 @@
 //! Opens handshakes and sees them through (handshake.md section 7).
 
 use crate::{
+    attempt::{Attempt, Confirming, State, Waiting},
     bytes::take,
     common::{Common, Random, ResetKey, draw, draw_key},
     config::{FIRST_RETRANSMIT_NS, MAX_ATTEMPTS, MAX_COOKIES, MAX_RETRANSMIT_NS},
     counters::count,
     event::{AttemptId, Established, Event, FailReason, LimitError},
     message::{self, CONFIRM, Initiation, Message, VERSION, refusal},
-    noise::{ConfirmKey, Opening},
+    noise::Opening,
     parameters::Hello,
     responder::{Source, confirmation, suite_of},
     secret::{Secret, SecretId},
@@ -15,62 +16,10 @@ use crate::{
 use paceline_wire::{CredentialId, Role};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
 };
 use zeroize::Zeroizing;
-
-#[derive(Debug)]
-struct Waiting {
-    initiation: Initiation,
-    noise: Opening,
-    cookies: u8,
-    last_cookie: [u8; 24],
-}
-
-struct Confirming {
-    confirm: [u8; 56],
-    confirm_r: ConfirmKey,
-    credential_id: CredentialId,
-    local: Option<IpAddr>,
-    authentic: bool,
-}
-
-enum State {
-    Waiting(Box<Waiting>),
-    Confirming(Box<Confirming>),
-}
-
-struct Attempt {
-    remote: SocketAddr,
-    secret: Secret,
-    /// On the wire.
-    name: [u8; 8],
-    state: State,
-    timeout_ns: u64,
-    deadline_ns: u64,
-    /// Before jitter.
-    interval_ns: u64,
-    resend_ns: u64,
-    /// As it stands in the set of timers.
-    timer_ns: u64,
-}
-
-impl Attempt {
-    fn message(&self) -> Message {
-        match &self.state {
-            State::Waiting(waiting) => Message::new(self.remote, None, &waiting.initiation.0),
-            State::Confirming(confirming) => Message::new(self.remote, confirming.local, &confirming.confirm),
-        }
-    }
-
-    fn credential_id(&self) -> Option<CredentialId> {
-        match &self.state {
-            State::Waiting(_) => None,
-            State::Confirming(confirming) => Some(confirming.credential_id),
-        }
-    }
-}
 
 /// Attempts by all that they are looked up by. At most `MAX_ATTEMPTS`.
 #[derive(Default)]

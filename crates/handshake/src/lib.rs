@@ -25,7 +25,7 @@
 //! ```
 //!
 //! `Noise_NNpsk0_25519_AESGCM_SHA256` in two messages, a MAC in front of it, a cookie when asked for, and an explicit
-//! key confirmation; byte by byte in `docs/` (handshake.md), whose sections the comments name.
+//! key confirmation. The sections that comments name are those of its specification, handshake.md.
 //!
 //! Ground rules: no clock, socket, thread or randomness of its own; the endpoint passes time and random bytes in, and
 //! takes messages and events out. What an outsider sends is dropped before it costs a Diffie-Hellman or memory. All
@@ -47,6 +47,7 @@
 #[cfg(not(any(feature = "aws-lc", feature = "rust-crypto")))]
 compile_error!("paceline-handshake needs one of the features `aws-lc` and `rust-crypto`");
 
+mod attempt;
 mod budget;
 mod bytes;
 mod common;
@@ -60,6 +61,7 @@ mod message;
 mod noise;
 mod parameters;
 mod pending;
+mod replies;
 mod responder;
 mod secret;
 

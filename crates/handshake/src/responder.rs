@@ -1,10 +1,10 @@
 //! Answers Initiations and Confirms (handshake.md section 6).
 
 use crate::{
-    budget::{Budget, ReplyGap},
+    budget::Budget,
     bytes::take,
     common::{Common, Random, draw_key},
-    config::{COOKIELESS_RATE, HANDSHAKE_QUEUE, HANDSHAKES_PER_STEP, REPLY_BURST, REPLY_RATE},
+    config::{COOKIELESS_RATE, HANDSHAKE_QUEUE, HANDSHAKES_PER_STEP},
     cookie::CookieJar,
     counters::count,
     event::{Established, Event},
@@ -12,6 +12,7 @@ use crate::{
     noise::Answering,
     parameters::{Hello, SUITE_AES_256},
     pending::{HalfOpen, Pending, State, Tombstone},
+    replies::Replies,
     secret::{Secret, SecretId},
 };
 use paceline_wire::{CredentialId, Role, Suite};
@@ -56,8 +57,7 @@ pub(crate) struct Responder {
     cookies: CookieJar,
     cookieless: Budget,
     handshakes: Budget,
-    replies: Budget,
-    gap: ReplyGap,
+    replies: Replies,
     queue: VecDeque<Checked>,
     pending: Pending,
 }
@@ -71,8 +71,7 @@ impl Responder {
             cookies,
             cookieless: Budget::new(cookieless, cookieless, now_ns),
             handshakes: Budget::new(config.handshakes_per_second, config.handshakes_per_second, now_ns),
-            replies: Budget::new(REPLY_RATE, REPLY_BURST, now_ns),
-            gap: ReplyGap::new(),
+            replies: Replies::new(now_ns),
             queue: VecDeque::new(),
             pending: Pending::default(),
         }
@@ -115,21 +114,21 @@ impl Responder {
         }
         let secret = secret.clone();
         if self.acceptance == Acceptance::Closing {
-            return self.refuse(common, now_ns, source, &secret, &attempt, refusal::CLOSING);
+            return self.replies.refuse(common, now_ns, source, &secret, &attempt, refusal::CLOSING);
         }
         // 4
         let initiation = match datagram.try_into() {
             Ok(bytes) if version == VERSION => Initiation(bytes),
-            _ => return self.refuse(common, now_ns, source, &secret, &attempt, refusal::VERSION),
+            _ => return self.replies.refuse(common, now_ns, source, &secret, &attempt, refusal::VERSION),
         };
         // 5
         let public_key = initiation.public_key();
         match self.pending.by_key(&public_key) {
             Some(State::HalfOpen(entry)) => {
                 let response = Message::new(source.remote, source.local, &entry.response);
-                return self.reply_once_per_gap(common, now_ns, &public_key, &response, |c| {
-                    &mut c.duplicates_answered
-                });
+                return self
+                    .replies
+                    .once_per_gap(common, now_ns, &public_key, &response, |c| &mut c.duplicates_answered);
             }
             Some(State::Confirmed(_)) => return count(&mut common.counters.duplicates_dropped),
             None => {}
@@ -138,14 +137,14 @@ impl Responder {
             return count(&mut common.counters.duplicates_dropped);
         }
         if self.acceptance == Acceptance::Full {
-            return self.refuse(common, now_ns, source, &secret, &attempt, refusal::FULL);
+            return self.replies.refuse(common, now_ns, source, &secret, &attempt, refusal::FULL);
         }
         // 6
         if !self.cookie_fits(common, now_ns, source.remote, &initiation) {
             let cookie = self.cookies.bake(now_ns, source.remote, &public_key);
             let cookie =
                 Message::new(source.remote, source.local, &message::cookie(&secret, &attempt, &cookie));
-            return self.reply_once_per_gap(common, now_ns, &public_key, &cookie, |c| &mut c.cookies_sent);
+            return self.replies.once_per_gap(common, now_ns, &public_key, &cookie, |c| &mut c.cookies_sent);
         }
         // 7; what waits in the queue will be in the table
         if self.pending.len().saturating_add(self.queue.len()) >= common.config.max_pending() {
@@ -205,10 +204,10 @@ impl Responder {
         }
         // 9
         if theirs.application != common.hello.application {
-            return self.refuse(common, now_ns, source, secret, &attempt, refusal::APPLICATION);
+            return self.replies.refuse(common, now_ns, source, secret, &attempt, refusal::APPLICATION);
         }
         let Some(suite_bit) = common.config.choose_suite(theirs.suites) else {
-            return self.refuse(common, now_ns, source, secret, &attempt, refusal::SUITE);
+            return self.replies.refuse(common, now_ns, source, secret, &attempt, refusal::SUITE);
         };
 
         let ours =
@@ -296,9 +295,7 @@ impl Responder {
         };
         let header = message::confirmation_header(CONFIRMED, &credential_id.0);
         let reply = Message::new(source.remote, source.local, &message::confirmation(&header, &confirmed));
-        if may_reply(&mut self.replies, common, now_ns) {
-            common.send(reply);
-        }
+        self.replies.send(common, now_ns, reply);
     }
 
     /// An authentic dcQUIC packet proves the initiator's keys as well as a Confirm does.
@@ -348,55 +345,6 @@ impl Responder {
             self.queue.drain(..).for_each(|_| count(&mut common.counters.dropped_not_accepting));
         }
     }
-
-    fn refuse(
-        &mut self,
-        common: &mut Common,
-        now_ns: u64,
-        source: Source,
-        secret: &Secret,
-        attempt: &[u8; 8],
-        reason: u8,
-    ) {
-        if !may_reply(&mut self.replies, common, now_ns) {
-            return count(&mut common.counters.dropped_reply_limit);
-        }
-        count(&mut common.counters.refusals_sent);
-        common.send(Message::new(source.remote, source.local, &message::refusal(secret, attempt, reason)));
-    }
-
-    fn reply_once_per_gap(
-        &mut self,
-        common: &mut Common,
-        now_ns: u64,
-        public_key: &[u8; 32],
-        reply: &Message,
-        counter: fn(&mut crate::Counters) -> &mut u64,
-    ) {
-        let Some(slot) = self.gap.slot(now_ns, public_key) else {
-            count(&mut common.counters.reply_gaps);
-            return count(&mut common.counters.dropped_reply_limit);
-        };
-        if !may_reply(&mut self.replies, common, now_ns) {
-            return count(&mut common.counters.dropped_reply_limit);
-        }
-        slot.answered(now_ns);
-        count(counter(&mut common.counters));
-        common.send(reply.clone());
-    }
-}
-
-/// Takes a token of all replies together; false also when there is no room for the reply.
-fn may_reply(replies: &mut Budget, common: &mut Common, now_ns: u64) -> bool {
-    if common.messages_full() {
-        count(&mut common.counters.messages_full);
-        return false;
-    }
-    let taken = replies.take(now_ns);
-    if !taken {
-        count(&mut common.counters.replies_spent);
-    }
-    taken
 }
 
 /// `None` only if a primitive failed.

@@ -59,7 +59,7 @@ fn a_removed_secret_ends_what_is_pending_and_nothing_else() {
     let mut clients: Vec<Node> =
         (0..6).map(|i| Node::new(Default::default(), &[], &format!("192.0.2.1:{}", 1 + i), i)).collect();
     let address = server.address;
-    let with = |i: usize| if i % 2 == 0 { [old()] } else { [new()] };
+    let with = |i: usize| if i.is_multiple_of(2) { [old()] } else { [new()] };
     for (i, client) in clients.iter_mut().enumerate() {
         client.connect(0, address, &with(i));
         let initiation = only(client.drain());

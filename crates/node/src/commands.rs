@@ -68,7 +68,9 @@ pub(crate) fn decode(slab: &[u8], into: &mut Vec<Command>) -> Result<(), Malform
 /// Appends what `Op.Write` appends, for a chunk that came by itself.
 pub(crate) fn write(stream: u32, chunk: &[u8], into: &mut Vec<Command>) {
     into.extend(
-        chunk.chunks(MAX_CHUNK_BYTES).map(|chunk| Command::Write { stream, data: Bytes::copy_from_slice(chunk) }),
+        chunk
+            .chunks(MAX_CHUNK_BYTES)
+            .map(|chunk| Command::Write { stream, data: Bytes::copy_from_slice(chunk) }),
     );
 }
 
@@ -87,7 +89,8 @@ struct Record<'a> {
 impl<'a> Record<'a> {
     fn split(slab: &'a [u8]) -> Result<(Self, &'a [u8]), Fault> {
         let (header, rest) = slab.split_first_chunk::<HEADER_BYTES>().ok_or(Fault::Truncated)?;
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let len = word(8) as usize;
         let padded = len.checked_next_multiple_of(ALIGNMENT).ok_or(Fault::Truncated)?;
         let (padded, rest) = rest.split_at_checked(padded).ok_or(Fault::Truncated)?;
@@ -245,13 +248,24 @@ mod tests {
         let good = record(3, 1, 0, b"");
         let after_good = |bad: &[u8]| [good.as_slice(), bad].concat();
 
-        assert_eq!(fault(&after_good(&record(15, 1, 0, b""))), Malformed { at: 16, why: Fault::UnknownOp(15) });
+        assert_eq!(
+            fault(&after_good(&record(15, 1, 0, b""))),
+            Malformed { at: 16, why: Fault::UnknownOp(15) }
+        );
         assert_eq!(fault(&record(0, 1, 0, b"")).why, Fault::UnknownOp(0));
         assert_eq!(fault(&record(4, 1, 0, b"1234")).why, Fault::BodyLength(4));
         assert_eq!(fault(&record(3, 1, 0, b"12345678")).why, Fault::BodyLength(8));
-        assert_eq!(fault(&record(1, 1, 0, &1u64.to_le_bytes())).why, Fault::Value(0), "priority 0 is control's");
+        assert_eq!(
+            fault(&record(1, 1, 0, &1u64.to_le_bytes())).why,
+            Fault::Value(0),
+            "priority 0 is control's"
+        );
         assert_eq!(fault(&record(1, 1, 8, &1u64.to_le_bytes())).why, Fault::Value(8));
-        assert_eq!(fault(&record(1, 2, 4, &1u64.to_le_bytes())).why, Fault::Value(2), "even numbers are the worker's");
+        assert_eq!(
+            fault(&record(1, 2, 4, &1u64.to_le_bytes())).why,
+            Fault::Value(2),
+            "even numbers are the worker's"
+        );
         assert_eq!(fault(&record(1, 1, 4, &(1u64 << 32).to_le_bytes())).why, Fault::Value(1 << 32));
     }
 

@@ -17,7 +17,8 @@
 //! * A driver ends with `close()`, with its environment, or with the garbage collector, whichever comes first. Each joins
 //!   the thread, so that nothing calls into an environment that is gone.
 //! * No promise, no JavaScript object and no environment is kept: one threadsafe function per driver, nothing else.
-//! * `unsafe` only in [`teardown`] and [`doorbell`], where napi has no safe call.
+//! * `unsafe` only where napi has no safe call: the hook of [`teardown`], `ref()` and `unref()` in [`doorbell`], and the two
+//!   arrays that `drain()` writes to.
 
 // The clock that `now()` shows is the worker's; this crate reads it through `udp`.
 mod clock;

@@ -126,14 +126,14 @@ impl News {
             match self.stage {
                 Stage::PeersOpen => {
                     while let Some(update) = self.outbox.peers.get(self.at) {
-                        // Not known to be open until the event is written.
-                        let mut known = self.peers.get(update.peer).copied();
-                        let is_news = Peers::merge(&mut known, update);
-                        if is_news {
+                        if self.peers.opens(update) {
                             let accepted = flag(update.accepted);
-                            drain.ring.push(Event::PeerOpen, [f64::from(update.peer), accepted]).map_err(ring)?;
+                            drain
+                                .ring
+                                .push(Event::PeerOpen, [f64::from(update.peer), accepted])
+                                .map_err(ring)?;
                         }
-                        self.peers.set(update.peer, known);
+                        self.peers.update(update);
                         self.at += 1;
                     }
                     self.next(Stage::Streams);

@@ -28,12 +28,18 @@ impl Peers {
         self.0.entry(peer).or_insert(Known { remote, path: None, told: false });
     }
 
-    /// What is known after `update`. Returns whether JavaScript is to be told that the peer is open: once.
-    pub(crate) fn merge(known: &mut Option<Known>, update: &PeerUpdate) -> bool {
-        let known = known.get_or_insert(Known { remote: update.remote, path: None, told: false });
+    /// Whether this is the update that JavaScript is to hear of.
+    pub(crate) fn opens(&self, update: &PeerUpdate) -> bool {
+        update.open && !self.0.get(&update.peer).is_some_and(|known| known.told)
+    }
+
+    /// Takes the newest state.
+    pub(crate) fn update(&mut self, update: &PeerUpdate) {
+        let new = Known { remote: update.remote, path: None, told: false };
+        let known = self.0.entry(update.peer).or_insert(new);
         known.remote = update.remote;
         known.path = update.path.or(known.path);
-        update.open && !std::mem::replace(&mut known.told, true)
+        known.told |= update.open;
     }
 
     pub(crate) fn closed(&mut self, peer: PeerId) {
@@ -63,9 +69,14 @@ mod tests {
         let mut peers = Peers::default();
         peers.connecting(1, at(1));
         assert_eq!(peers.get(1).map(|known| known.remote), Some(at(1)));
-        assert!(!peers.update(&update(false, 1, None)));
-        assert!(peers.update(&update(true, 1, Some(7))));
-        assert!(!peers.update(&update(true, 2, None)), "a new address is no news for JavaScript");
+        let mut told = |update| {
+            let opens = peers.opens(&update);
+            peers.update(&update);
+            opens
+        };
+        assert!(!told(update(false, 1, None)));
+        assert!(told(update(true, 1, Some(7))));
+        assert!(!told(update(true, 2, None)), "a new address is no news for JavaScript");
         assert_eq!(peers.get(1), Some(&Known { remote: at(2), path: Some(7), told: true }));
         peers.closed(1);
         assert_eq!(peers.get(1), None);

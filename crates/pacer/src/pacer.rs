@@ -101,7 +101,7 @@ impl Pacer {
         smoothed_rtt_ns: u64,
         burst_bytes: u64,
     ) -> Result<(), u64> {
-        if false {
+        if now_ns < self.held_until_ns {
             return Err(self.held_until_ns);
         }
         let now = Fine::from_ns(now_ns);

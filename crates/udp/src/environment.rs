@@ -17,7 +17,7 @@ pub(crate) use crate::linux::LinuxLink as NativeLink;
 #[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
 pub(crate) use crate::portable::PortableLink as NativeLink;
 
-/// How long a socket that cannot be received from is left alone, in ns. Its datagrams wait in the kernel meanwhile.
+/// How long a socket that cannot be received from, or not be sent through, is left alone, in ns: a pacing quantum.
 const STUCK_NS: u64 = 1_000_000;
 
 /// A socket, its clock and the operating system's randomness. Belongs to one thread.
@@ -29,8 +29,15 @@ impl UdpEnvironment {
         Self(Socket::new(link, pool, tally))
     }
 
-    pub(crate) fn wait(&mut self, waker: &Waker, next_wake_ns: Option<u64>, has_work: impl FnOnce() -> bool) {
-        self.0.wait(waker, next_wake_ns, has_work);
+    /// Waits after the step of `now_ns` until there is something to do.
+    pub(crate) fn wait(
+        &mut self,
+        now_ns: u64,
+        waker: &Waker,
+        next_wake_ns: Option<u64>,
+        has_work: impl FnOnce() -> bool,
+    ) {
+        self.0.wait(now_ns, waker, next_wake_ns, has_work);
     }
 }
 
@@ -106,11 +113,28 @@ impl<L: Link> Socket<L> {
         };
         let interest =
             Interest { readable: stuck.is_none(), writable: self.pressure == Backpressure::UntilWritable };
+        // Everything due was offered a moment ago. What could not leave keeps its time in the past, which must not make the
+        // thread spin until it can; nor may it hide a later timer for long.
+        let next_wake_ns = next_wake_ns.map(|time_ns| match (resume, interest.writable) {
+            (None, false) => time_ns,
+            _ if time_ns > self.now_ns => time_ns,
+            _ => self.now_ns.saturating_add(STUCK_NS),
+        });
         (interest, [next_wake_ns, stuck, resume].into_iter().flatten().min())
     }
 
-    fn wait(&mut self, waker: &Waker, next_wake_ns: Option<u64>, has_work: impl FnOnce() -> bool) {
+    fn wait(
+        &mut self,
+        now_ns: u64,
+        waker: &Waker,
+        next_wake_ns: Option<u64>,
+        has_work: impl FnOnce() -> bool,
+    ) {
+        self.now_ns = now_ns;
         let (interest, deadline_ns) = self.wants(next_wake_ns);
+        if deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
+            return;
+        }
         waker.park(self.sender.link().socket(), interest, deadline_ns, has_work);
         if interest.writable {
             // Asked once: the next send finds out. A worker that has nothing to send any more must not spin on an empty socket.

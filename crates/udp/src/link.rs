@@ -46,6 +46,7 @@ pub(crate) struct Arrival {
 pub(crate) struct LinkOptions {
     pub(crate) bind: SocketAddr,
     pub(crate) disable_gso: bool,
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(crate) disable_gro: bool,
     /// Bytes asked for; the system may grant less.
     pub(crate) send_buffer: usize,

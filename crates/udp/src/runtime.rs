@@ -240,12 +240,13 @@ fn run<B: Body>(mut body: B, control: &Control, doorbell: &impl Fn()) {
         if step.news {
             doorbell();
         }
-        if step.busy || step.next_wake_ns.is_some_and(|wake_ns| wake_ns <= now_ns) {
+        if step.busy {
             continue;
         }
         // A worker that is done has nothing to wake up for; it stays until it is stopped.
-        body.environment()
-            .wait(&control.waker, step.next_wake_ns, || control.stopping() || control.shared.has_commands());
+        body.environment().wait(now_ns, &control.waker, step.next_wake_ns, || {
+            control.stopping() || control.shared.has_commands()
+        });
     }
 }
 

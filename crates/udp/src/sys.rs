@@ -4,7 +4,7 @@
 
 use crate::errno::Errno;
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
 };
 
@@ -95,6 +95,8 @@ pub(crate) fn encode(address: &SocketAddr) -> ([u8; NAME_LEN], usize) {
 /// The address in these bytes; IPv4 never in its mapped form, so that equal peers compare equal.
 #[cfg(target_os = "linux")]
 pub(crate) fn decode(name: &[u8]) -> Option<SocketAddr> {
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+
     let family = libc::c_int::from(libc::sa_family_t::from_ne_bytes(*name.first_chunk()?));
     let port = u16::from_be_bytes(*name.get(2..)?.first_chunk()?);
     if family == libc::AF_INET {
@@ -187,6 +189,7 @@ mod linux {
         if len < 0 {
             return Err(Errno::last());
         }
+        #[allow(clippy::unnecessary_cast, reason = "a socklen_t on musl")]
         Ok(Message {
             len: (len as usize).min(buffer.len()),
             name_len: (message.msg_namelen as usize).min(name.len()),

@@ -10,7 +10,7 @@ fn count(directory: &str) -> usize {
 #[test]
 fn descriptors_and_threads_are_back_after_200_cycles() {
     let cycle = |n: usize| {
-        let bind = if n % 2 == 0 { "127.0.0.1:0" } else { "[::1]:0" };
+        let bind = if n.is_multiple_of(2) { "127.0.0.1:0" } else { "[::1]:0" };
         let options = Options::new(bind.parse().unwrap(), Config::default());
         let mut runtime = Runtime::start(options, || {}).unwrap();
         let (files, threads) = (count("/proc/self/fd"), count("/proc/self/task"));

@@ -8,6 +8,11 @@ use paceline_wire::{
 
 const SUITES: [Suite; 2] = [Suite::Aes128GcmSha256, Suite::Aes256GcmSha384];
 
+/// Workers, socket threads and tables of an endpoint pass these on.
+const fn shared_between_threads<T: Send + Sync>() {}
+const _: () = shared_between_threads::<PathSecret>();
+const _: () = shared_between_threads::<StreamKeys>();
+
 fn keys(suite: Suite) -> (StreamKeys, StreamKeys) {
     let client = PathSecret::new([3; 32], suite, Role::Client);
     let server = PathSecret::new([3; 32], suite, Role::Server);

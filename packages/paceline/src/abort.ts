@@ -12,7 +12,8 @@ export const RESOLVED: Promise<void> = Promise.resolve()
 /**
  * A wait that an `AbortSignal` can end.
  *
- * `start` gets the waiter once; `abandon` is called when the signal is aborted first, just before the promise rejects.
+ * `start` gets the waiter once; `abandon` is called when the signal is aborted first; the promise then rejects with
+ * its error.
  */
 export function wait<T>(
   signal: AbortSignal | undefined,
@@ -30,8 +31,9 @@ export function wait<T>(
     }
     const onAbort = (): void => {
       const error = new AbortError(signal.reason)
-      abandon?.(waiter, error)
+      // First: what `abandon` ends may settle the waiter, too.
       reject(error)
+      abandon?.(waiter, error)
     }
     const waiter: Waiter<T> = {
       resolve(value) {

@@ -247,7 +247,8 @@ export class Stream extends Duplex {
       // Complete from the application's view. 'close' waits for the acknowledgements.
       this.#whenOver(() => {
         const failure = this.#failure
-        callback(failure !== undefined && this.listenerCount('error') > 0 ? failure : null)
+        const ownDoing = this.#resetCode !== undefined
+        callback(failure !== undefined && !ownDoing && this.listenerCount('error') > 0 ? failure : null)
       })
       return
     }

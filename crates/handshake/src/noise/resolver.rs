@@ -9,7 +9,7 @@ use snow::{
     resolvers::CryptoResolver,
     types::{Cipher, Dh, Hash, Random},
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Makes one Noise state. The ephemeral private key is all the randomness it needs.
 pub(crate) struct Resolver {
@@ -128,9 +128,20 @@ impl Cipher for Aes256Gcm {
     }
 }
 
-/// Gathers its input, of which Noise gives at most 112 bytes.
-#[derive(Default)]
-struct Sha256(Zeroizing<Vec<u8>>);
+/// Gathers its input, of which these messages give at most a hash and 80 bytes. Some of it is derived from the secret.
+struct Sha256(Vec<u8>);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self(Vec::with_capacity(112))
+    }
+}
+
+impl Drop for Sha256 {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
 
 impl Hash for Sha256 {
     fn name(&self) -> &'static str {

@@ -73,7 +73,7 @@ impl Endpoint {
                 if let Some(stream) = endpoint.streams.get_mut(key) {
                     let priority = priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
                     // What is in the wheel or on the ready list keeps its place: order within a number space matters.
-                    if stream.pending == 0 && !stream.ready {
+                    if stream.pending == 0 && !stream.listed.data && !stream.listed.recovery {
                         stream.priority = priority;
                         stream.next_priority = None;
                     } else {

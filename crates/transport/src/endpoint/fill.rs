@@ -8,7 +8,10 @@ use super::{Endpoint, receive::ECN};
 use crate::{
     environment::{BurstLimits, Environment},
     error::Failure,
-    path::Path,
+    path::{
+        Path,
+        schedule::{Blocked, TurnKind},
+    },
     stream::{
         Phase, Stream,
         recovery::{Retained, Sent, State},
@@ -65,6 +68,7 @@ impl Endpoint {
     }
 
     fn fill_path(&mut self, key: PathKey, limits: BurstLimits, now_ns: u64) {
+        let mut blocked = Blocked::default();
         for _ in 0..MAX_TURNS {
             let Some(path) = self.paths.get_mut(key) else { return };
             let burst_packets =
@@ -75,40 +79,97 @@ impl Endpoint {
                 // A completion brings the path back.
                 return;
             }
-            let Some(stream_key) = path.ready.pop() else { return };
+            let Some((turn, stream_key)) = path.schedule.pop(blocked) else { return };
             let Some(stream) = self.streams.get_mut(stream_key) else { continue };
-            if !stream.wants_to_send(now_ns, self.config.max_in_flight_transmissions) {
-                stream.ready = false;
+            let wanted = match turn {
+                TurnKind::Probe => stream.wants_probe(now_ns),
+                TurnKind::Recovery => stream.wants_recovery(now_ns),
+                TurnKind::Data => stream.wants_data(now_ns, self.config.max_in_flight_transmissions),
+            };
+            if !wanted {
+                Self::unlist(stream, turn);
                 self.after_turns(stream_key, now_ns);
                 continue;
             }
             let mut infos = self.spare_infos.pop().unwrap_or_default();
             infos.clear();
-            let turn =
-                Self::take_turn(stream, path, &self.pool, self.config.pool_bytes, burst_packets, burst_bytes, infos);
-            match turn {
-                Turn::Made(made) => self.enqueue(stream_key, key, made, burst_bytes, now_ns),
+            let pool = &self.pool;
+            let result = match turn {
+                TurnKind::Probe => Self::make_probe(stream, path, pool, infos),
+                TurnKind::Recovery => Self::retransmit_if_room(stream, path, pool, infos),
+                TurnKind::Data => {
+                    let pool_bytes = self.config.pool_bytes;
+                    Self::make_burst(stream, path, pool, pool_bytes, burst_packets, burst_bytes, infos)
+                }
+            };
+            match result {
+                Turn::Made(made) => {
+                    Self::end_turn(stream, path, turn, made.segments.total_len() as u64, burst_bytes);
+                    self.enqueue(stream_key, key, made, now_ns);
+                }
                 Turn::Nothing => {
-                    stream.ready = false;
+                    Self::unlist(stream, turn);
                     self.after_turns(stream_key, now_ns);
                 }
                 Turn::Window => {
-                    path.ready.push_front(stream.priority, stream_key);
-                    return;
+                    // An ACK brings the path back.
+                    Self::push_front(stream, path, turn);
+                    blocked.data = true;
+                    blocked.recovery |= turn == TurnKind::Recovery;
                 }
                 Turn::Pool => {
-                    path.ready.push_front(stream.priority, stream_key);
+                    Self::push_front(stream, path, turn);
                     self.stats.pool_exhausted = self.stats.pool_exhausted.saturating_add(1);
                     self.starved.push(key);
-                    return;
+                    if turn != TurnKind::Data {
+                        return;
+                    }
+                    blocked.data = true;
                 }
                 Turn::Failed(failure) => {
-                    stream.ready = false;
+                    Self::unlist(stream, turn);
                     self.fail_stream(stream_key, failure, now_ns);
                 }
             }
         }
         self.activate(key);
+    }
+
+    fn unlist(stream: &mut Stream, turn: TurnKind) {
+        match turn {
+            TurnKind::Probe => stream.listed.probe = false,
+            TurnKind::Recovery => stream.listed.recovery = false,
+            TurnKind::Data => stream.listed.data = false,
+        }
+    }
+
+    /// The stream keeps its place.
+    fn push_front(stream: &Stream, path: &mut Path, turn: TurnKind) {
+        match turn {
+            TurnKind::Probe => path.schedule.probes.push_front(stream.key),
+            TurnKind::Recovery => path.schedule.recovery.push_front(stream.priority, stream.key),
+            TurnKind::Data => path.schedule.data.push_front(stream.priority, stream.key),
+        }
+    }
+
+    /// Deficit round robin: a turn is worth a burst; what is left of it lets the stream go on.
+    fn end_turn(stream: &mut Stream, path: &mut Path, turn: TurnKind, bytes: u64, burst_bytes: u64) {
+        match turn {
+            TurnKind::Probe => stream.listed.probe = false,
+            TurnKind::Recovery => path.schedule.recovery.push_back(stream.priority, stream.key),
+            TurnKind::Data => {
+                if stream.deficit == 0 {
+                    stream.deficit = burst_bytes;
+                }
+                stream.deficit = stream.deficit.saturating_sub(bytes);
+                if stream.deficit >= u64::from(path.mtu) {
+                    path.schedule.data.push_front(stream.priority, stream.key);
+                } else {
+                    stream.deficit = 0;
+                    path.schedule.data.push_back(stream.priority, stream.key);
+                }
+            }
+        }
     }
 
     /// The stream has no more turn now: if it is the peer's window that stops it, a probe will ask for it.
@@ -126,28 +187,14 @@ impl Endpoint {
         }
     }
 
-    fn take_turn(
-        stream: &mut Stream,
-        path: &mut Path,
-        pool: &Arc<Pool>,
-        pool_bytes: usize,
-        burst_packets: usize,
-        burst_bytes: u64,
-        infos: Vec<Info>,
-    ) -> Turn {
-        if stream.probes_owed > 0 {
-            return Self::make_probe(stream, path, pool, infos);
+    fn retransmit_if_room(stream: &mut Stream, path: &Path, pool: &Arc<Pool>, infos: Vec<Info>) -> Turn {
+        let Some(lost) = stream.send.next_lost() else { return Turn::Nothing };
+        let room = path.window_room();
+        let idle = path.controller.bytes_in_flight() == 0 && path.scheduled_bytes == 0;
+        if room < u64::from(lost.retained.len) && !idle && !path.controller.requires_fast_retransmission() {
+            return Turn::Window;
         }
-        if let Some(lost) = stream.send.next_lost() {
-            let len = u64::from(lost.retained.len);
-            let room = path.window_room();
-            let idle = path.controller.bytes_in_flight() == 0 && path.scheduled_bytes == 0;
-            if room < len && !idle && !path.controller.requires_fast_retransmission() {
-                return Turn::Window;
-            }
-            return Self::make_retransmission(stream, pool, Kind::Retransmission, infos);
-        }
-        Self::make_burst(stream, path, pool, pool_bytes, burst_packets, burst_bytes, infos)
+        Self::make_retransmission(stream, pool, Kind::Retransmission, infos)
     }
 
     /// Space for one packet, from the reserve: retransmissions and probes stay possible when data has taken everything else.
@@ -186,7 +233,6 @@ impl Endpoint {
         let Some(sent) = oldest else { return false };
         let Some(retained) = sent.retained.clone() else { return false };
         let copy = crate::stream::send::LostPacket {
-            number: sent.number,
             original: sent.original,
             offset: sent.offset,
             payload: sent.payload,
@@ -357,7 +403,7 @@ impl Endpoint {
     }
 
     /// Gives a transmission its time and puts it into the wheel.
-    fn enqueue(&mut self, key: StreamKey, path_key: PathKey, made: Made, burst_bytes: u64, now_ns: u64) {
+    fn enqueue(&mut self, key: StreamKey, path_key: PathKey, made: Made, now_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(path) = self.paths.get_mut(path_key) else { return };
         let Made { kind, segments, infos } = made;
@@ -395,17 +441,6 @@ impl Endpoint {
             owner: Owner::Stream(Arc::downgrade(&stream.completions)),
             recorded: stream.recording,
         };
-        // Deficit round robin: a turn is worth a burst; what is left of it lets the stream go on.
-        if stream.deficit == 0 {
-            stream.deficit = burst_bytes;
-        }
-        stream.deficit = stream.deficit.saturating_sub(bytes);
-        if stream.deficit >= u64::from(path.mtu) {
-            path.ready.push_front(stream.priority, key);
-        } else {
-            stream.deficit = 0;
-            path.ready.push_back(stream.priority, key);
-        }
         if stream.news.progress || stream.wants_room.is_some() {
             stream.news.progress |= stream.has_awaited_progress();
             self.announce_progress(key);

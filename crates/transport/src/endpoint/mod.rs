@@ -228,26 +228,32 @@ impl Endpoint {
     fn activate(&mut self, key: PathKey) {
         if let Some(path) = self.paths.get_mut(key)
             && !path.active
-            && !path.ready.is_empty()
+            && !path.schedule.is_empty()
         {
             path.active = true;
             self.active.push_back(key);
         }
     }
 
-    /// Puts the stream on its path's ready list if it has something to send.
+    /// Puts the stream on its path's lists for what it has to send.
     fn make_ready(&mut self, key: StreamKey, now_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(path_key) = stream.path else { return };
-        if !stream.ready && stream.wants_to_send(now_ns, self.config.max_in_flight_transmissions) {
-            let Some(path) = self.paths.get_mut(path_key) else { return };
-            stream.ready = true;
+        let Some(path) = self.paths.get_mut(path_key) else { return };
+        if !stream.listed.probe && stream.wants_probe(now_ns) {
+            stream.listed.probe = true;
+            path.schedule.probes.push_back(key);
+        }
+        if !stream.listed.recovery && stream.wants_recovery(now_ns) {
+            stream.listed.recovery = true;
+            path.schedule.recovery.push_back(stream.priority, key);
+        }
+        if !stream.listed.data && stream.wants_data(now_ns, self.config.max_in_flight_transmissions) {
+            stream.listed.data = true;
             stream.deficit = 0;
-            path.ready.push_back(stream.priority, key);
+            path.schedule.data.push_back(stream.priority, key);
         }
-        if stream.ready {
-            self.activate(path_key);
-        }
+        self.activate(path_key);
     }
 
     /// The stream has news for the application.

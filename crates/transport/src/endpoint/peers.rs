@@ -24,7 +24,6 @@ const MAX_PEERS: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) remote: SocketAddr,
-    accepted: bool,
     attempt: Option<AttemptId>,
     pub(super) path: Option<PathKey>,
     max_rate: Option<u64>,
@@ -76,7 +75,6 @@ impl Endpoint {
             peer,
             Peer {
                 remote,
-                accepted: false,
                 attempt: Some(attempt),
                 path: None,
                 max_rate,
@@ -169,7 +167,7 @@ impl Endpoint {
         let config = &self.config;
         let key = self
             .paths
-            .insert_with(|key| Path::new(key, peer, established, config, u64::from_le_bytes(seed)))?;
+            .insert_with(|_| Path::new(peer, established, config, u64::from_le_bytes(seed)))?;
         self.by_credential.insert(established.credential_id, key);
         self.stats.paths = self.paths.len() as u64;
         self.touch_path(key);
@@ -225,7 +223,6 @@ impl Endpoint {
             peer_id,
             Peer {
                 remote,
-                accepted: true,
                 attempt: None,
                 path: Some(key),
                 max_rate: None,

@@ -249,6 +249,12 @@ impl Endpoint {
     /// The packet was authentic and is stored: it is acknowledged, and what it says besides is heard.
     fn after_stream_packet(&mut self, key: StreamKey, packet: &stream::Packet<'_>, received: &Received) {
         let Some(stream) = self.streams.get_mut(key) else { return };
+        if let Some(keys) = &mut stream.keys
+            && !packet.is_probe()
+        {
+            // The peer's key phase moves on with the first packet that opens in the next one.
+            keys.open.opened(packet.key_phase());
+        }
         stream.recv.on_packet(space_of(packet), packet.number(), received.ecn);
         stream.recv.on_control_echo(packet.next_expected_control());
         if stream.opener == Opener::Remote {

@@ -14,8 +14,6 @@ use crate::{
 };
 use paceline_wire::{Credentials, Opener, StreamKeys};
 
-/// Upstream lingers as long.
-const MIN_TIME_WAIT_NS: u64 = 500 * MS;
 /// Queue ids are below 2^28 before they wrap, so that they fit a 4-byte varint with the two flag bits.
 const QUEUE_ID_BITS: u32 = 28;
 /// Assumed while a path has no RTT of its own (a receiver that never sends data): windows grow rather than not.
@@ -315,7 +313,8 @@ impl Endpoint {
         stream.send.abandon(&mut path.controller);
         Self::charge_held(path, &mut stream);
         path.streams = path.streams.saturating_sub(1);
-        let expires_ns = now_ns.saturating_add(path.controller.pto().saturating_mul(3).max(MIN_TIME_WAIT_NS));
+        // The peer repeats its FIN until its idle timeout, and every answer may be lost: for as long it gets one.
+        let expires_ns = now_ns.saturating_add(path.idle_timeout_ns);
         let accepted = stream.opener == Opener::Remote;
         if accepted {
             path.incoming = path.incoming.saturating_sub(1);

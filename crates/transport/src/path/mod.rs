@@ -8,13 +8,13 @@ use crate::{
     buffer::replay::ReplayWindow,
     config::{Config, MS},
     stats::PathStats,
-    transmission::{PathKey, StreamKey},
+    transmission::StreamKey,
 };
 use paceline_handshake::Established;
 use paceline_pacer::{Controller, Pacer};
 use paceline_wire::{CredentialId, PathSecret};
 use recovery::Recovery;
-use schedule::ReadyList;
+use schedule::Schedule;
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
@@ -42,7 +42,6 @@ pub(crate) enum Accepted {
 
 #[derive(Debug)]
 pub(crate) struct Path {
-    pub(crate) key: PathKey,
     pub(crate) peer: PeerId,
     pub(crate) remote: SocketAddr,
     pub(crate) local: Option<IpAddr>,
@@ -65,7 +64,7 @@ pub(crate) struct Path {
     pub(crate) accepted: BTreeMap<u64, Accepted>,
     pub(crate) controller: Controller,
     pub(crate) pacer: Pacer,
-    pub(crate) ready: ReadyList,
+    pub(crate) schedule: Schedule,
     /// On the worker's list of paths that may fill.
     pub(crate) active: bool,
     /// Bytes of stream data in the wheel or at the socket.
@@ -82,12 +81,11 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    pub(crate) fn new(key: PathKey, peer: PeerId, established: &Established, config: &Config, seed: u64) -> Self {
+    pub(crate) fn new(peer: PeerId, established: &Established, config: &Config, seed: u64) -> Self {
         let remote = established.remote;
         let own = if remote.is_ipv4() { config.max_datagram_v4 } else { config.max_datagram_v6 };
         let mtu = own.min(established.peer.max_datagram);
         Self {
-            key,
             peer,
             remote,
             local: established.local,
@@ -108,7 +106,7 @@ impl Path {
             accepted: BTreeMap::new(),
             controller: Controller::new(config.congestion_control, mtu, seed),
             pacer: Pacer::new(),
-            ready: ReadyList::default(),
+            schedule: Schedule::default(),
             active: false,
             scheduled_bytes: 0,
             held_bytes: 0,

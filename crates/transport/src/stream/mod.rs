@@ -46,8 +46,15 @@ pub(crate) struct News {
     pub(crate) listed: bool,
     pub(crate) accepted: bool,
     pub(crate) progress: bool,
-    pub(crate) end: bool,
     pub(crate) closed: bool,
+}
+
+/// A stream stands on each of its path's lists at most once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listed {
+    pub(crate) probe: bool,
+    pub(crate) recovery: bool,
+    pub(crate) data: bool,
 }
 
 #[derive(Debug)]
@@ -78,8 +85,8 @@ pub(crate) struct Stream {
     pub(crate) pending: u32,
     /// Of those, retransmissions and probes.
     pub(crate) pending_recovery: u32,
-    /// On the path's ready list.
-    pub(crate) ready: bool,
+    /// On which of the path's lists it stands.
+    pub(crate) listed: Listed,
     /// Deficit round robin, bytes.
     pub(crate) deficit: u64,
     /// An empty packet is owed, so that the peer learns of the stream.
@@ -93,7 +100,6 @@ pub(crate) struct Stream {
     pub(crate) next_probe_ns: u64,
     /// Doublings of the interval between probes while the peer's window blocks.
     pub(crate) blocked_probes: u32,
-    pub(crate) timer_ns: Option<u64>,
     /// On the worker's list of streams that owe an acknowledgement.
     pub(crate) control_listed: bool,
     /// What of `send.held_bytes` the path has been charged.
@@ -158,7 +164,7 @@ impl Stream {
             completions: Queue::new(key, ready),
             pending: 0,
             pending_recovery: 0,
-            ready: false,
+            listed: Listed::default(),
             deficit: 0,
             announce: false,
             probes_owed: 0,
@@ -166,7 +172,6 @@ impl Stream {
             last_heard_ns: now_ns,
             next_probe_ns: u64::MAX,
             blocked_probes: 0,
-            timer_ns: None,
             control_listed: false,
             held_charged: 0,
             last_control: Vec::new(),
@@ -183,23 +188,30 @@ impl Stream {
         }
     }
 
-    /// Whether there is something this stream would put into the wheel now.
-    pub(crate) fn wants_to_send(&mut self, now_ns: u64, max_in_flight: u32) -> bool {
-        if self.keys.is_none() || self.send.retry_at_ns > now_ns {
-            return false;
-        }
-        match self.phase {
-            Phase::Waiting | Phase::Draining => false,
-            Phase::Closing { .. } => self.probes_owed > 0,
-            Phase::Active => {
-                if self.next_priority.is_some() && self.pending > 0 {
-                    return false;
-                }
-                self.probes_owed > 0
-                    || self.send.next_lost().is_some()
-                    || (self.pending < max_in_flight && self.has_new_data())
-            }
-        }
+    /// Whether the wheel may hold something of this stream now.
+    fn may_send(&self, now_ns: u64) -> bool {
+        self.keys.is_some() && self.send.retry_at_ns <= now_ns
+    }
+
+    /// Whether a probe is owed, be it for a close.
+    pub(crate) fn wants_probe(&self, now_ns: u64) -> bool {
+        self.probes_owed > 0
+            && self.may_send(now_ns)
+            && matches!(self.phase, Phase::Active | Phase::Closing { .. })
+    }
+
+    /// Whether a lost packet is to be sent again.
+    pub(crate) fn wants_recovery(&mut self, now_ns: u64) -> bool {
+        self.phase == Phase::Active && self.may_send(now_ns) && self.send.next_lost().is_some()
+    }
+
+    /// Whether new data may go into the wheel.
+    pub(crate) fn wants_data(&self, now_ns: u64, max_in_flight: u32) -> bool {
+        self.phase == Phase::Active
+            && self.may_send(now_ns)
+            && self.pending < max_in_flight
+            && !(self.next_priority.is_some() && self.pending > 0)
+            && self.has_new_data()
     }
 
     /// Whether a first transmission is due: data with credit, a FIN, or the announcement of a silent stream.

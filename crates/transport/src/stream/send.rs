@@ -27,7 +27,6 @@ pub(crate) enum Fin {
 #[derive(Debug)]
 pub(crate) struct LostPacket {
     pub(crate) retained: Retained,
-    pub(crate) number: u64,
     pub(crate) original: u64,
     pub(crate) offset: u64,
     pub(crate) payload: u16,
@@ -180,7 +179,6 @@ impl Send {
         let retained = sent.retained.take()?;
         Some(LostPacket {
             retained,
-            number: sent.number,
             original: sent.original,
             offset: sent.offset,
             payload: sent.payload,

@@ -384,6 +384,23 @@ fn a_full_device_is_left_alone_for_a_quantum() {
     assert!(due.is_empty());
 }
 
+/// The worker's next wake is in the past as long as something due could not leave.
+#[test]
+fn what_cannot_leave_does_not_spin() {
+    for errno in [EAGAIN, ENOBUFS] {
+        let mut scene = Scene::<LinuxLink>::new(V4, false);
+        scene.inject(move |_, _| Some(errno));
+        assert_eq!(scene.from.socket.wants(Some(5)).1, Some(5));
+        let mut due = scene.due();
+        assert_ne!(scene.from.socket.submit(10, &mut due), Backpressure::None);
+        assert_eq!(scene.from.socket.wants(Some(5)).1, Some(10 + DEVICE_FULL_NS));
+        assert_eq!(scene.from.socket.wants(Some(11)).1, Some(11));
+        scene.inject(|_, _| None);
+        assert_eq!(scene.from.socket.submit(10 + DEVICE_FULL_NS, &mut due), Backpressure::None);
+        assert_eq!(scene.from.socket.wants(Some(5)).1, Some(5));
+    }
+}
+
 /// A real one: no route to a documentation address from a socket bound to loopback.
 #[test]
 fn a_real_refusal_has_its_errno() {

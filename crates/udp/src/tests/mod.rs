@@ -128,14 +128,16 @@ impl<L: Bind> End<L> {
     }
 }
 
+/// Errno for the nth send (from 1), if it is to fail.
+pub(crate) type SendFault = Box<dyn FnMut(usize, &Outgoing<'_>) -> Option<i32> + Send>;
+
 /// Makes chosen calls fail, and counts.
 pub(crate) struct Faulty<L> {
     pub(crate) link: L,
     pub(crate) sends: usize,
     pub(crate) receives: usize,
     pub(crate) injected: usize,
-    /// Errno for the nth send (from 1), if it is to fail. Told the segments are several, or not.
-    pub(crate) send_fault: Box<dyn FnMut(usize, &Outgoing<'_>) -> Option<i32> + Send>,
+    pub(crate) send_fault: SendFault,
     pub(crate) receive_fault: Box<dyn FnMut(usize) -> Option<i32> + Send>,
     /// Receive buffers are cut to this.
     pub(crate) buffer_len: usize,

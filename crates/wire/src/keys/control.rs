@@ -8,8 +8,8 @@ use zeroize::Zeroize;
 
 /// HMAC key of one direction of a stream, or of a path's secret-control packets. Wiped on drop.
 ///
-/// It is the bare key, one hash block: a stream has two of them, and prepared hash states are 1.2 KiB each and no
-/// faster for messages of this size.
+/// It is the bare key, one hash block: a stream has two of them, prepared hash states are 1.2 KiB each, and in the
+/// default suite no faster for messages of this size.
 pub struct ControlKey(Key);
 
 enum Key {

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 /// Opens the packets of one direction of a stream. Wiped on drop.
 ///
 /// It holds the key of the current phase; that of the next one is derived when a packet of it is opened, because
-/// an expanded key is 0.6 KiB and a stream changes phase once in 2^23 packets. A forged phase bit costs a
-/// derivation, about three times what opening costs.
+/// an expanded key is 0.6 KiB and a stream changes phase once in 2^23 packets. A forged phase bit thus costs a
+/// derivation, about twice what opening a packet costs (0.57 and 0.28 µs, aws-lc, default suite).
 pub struct OpenKey {
     aead: AeadKey,
     ku: Zeroizing<[u8; 32]>,

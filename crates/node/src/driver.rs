@@ -1,0 +1,444 @@
+//! The class JavaScript sees: the `Driver` of `packages/paceline/src/driver.ts` over a socket and a thread.
+
+use crate::{
+    clock::Line,
+    commands,
+    config::{self, Numbers},
+    doorbell::Doorbell,
+    errors::{self, Code, Result, error},
+    live,
+    news::{Drain, MIN_RING_ELEMENTS, News, NoRoom},
+    options::{
+        DriverConnectOptions, DriverOptions, DriverPathStats, DriverStats, LocalAddress, NativeLiveness,
+        RemoteAddress,
+    },
+    ring::Ring,
+    teardown::{EndsWithEnvironment, Hook},
+};
+use napi::{
+    Env,
+    bindgen_prelude::{
+        Either, Float64ArraySlice, Function, JsObjectValue, Object, ObjectFinalize, Uint8ArraySlice,
+    },
+};
+use napi_derive::napi;
+use paceline_transport::{Algorithm, Config, app::Command, handshake::Secret, stats::Stats};
+use paceline_udp::{Options, Runtime};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
+
+/// A UDP socket, a thread, packet memory.
+#[napi(custom_finalize)]
+pub struct NativeDriver {
+    shell: Rc<Shell>,
+}
+
+/// What the environment's hook reaches, too. Never borrowed while JavaScript runs.
+struct Shell(RefCell<State>);
+
+struct State {
+    /// `None` when closed.
+    open: Option<Open>,
+    local: SocketAddr,
+    line: Line,
+    /// What `stats()` shows after the end.
+    last: Stats,
+}
+
+struct Open {
+    // Dropped first: joins the thread, which holds the doorbell.
+    runtime: Runtime,
+    doorbell: Arc<Doorbell>,
+    news: News,
+    /// Recycled: empty between calls.
+    commands: Vec<Command>,
+    referred: bool,
+    /// The worker's failure was thrown.
+    failure_told: bool,
+    hook: Option<Hook<Shell>>,
+    _token: live::Token,
+}
+
+impl Open {
+    fn submit(&mut self) {
+        if !self.commands.is_empty() {
+            self.runtime.shared().submit(&mut self.commands);
+            self.runtime.wake();
+        }
+    }
+
+    fn drain(&mut self, drain: &mut Drain<'_>) -> Result<()> {
+        while drain.ring.written() == 0 {
+            if self.news.is_told() && !self.take_news() {
+                self.doorbell.held.release();
+                if !self.take_news() {
+                    return self.tell_failure();
+                }
+                self.doorbell.held.hold();
+            }
+            self.news.tell(drain).map_err(|no_room| error(Code::Internal, no_room))?;
+        }
+        Ok(())
+    }
+
+    fn take_news(&mut self) -> bool {
+        let shared = self.runtime.shared();
+        self.news.take(|into| shared.take_news(into))
+    }
+
+    /// A worker that failed brings no news, and whoever waits for some would wait for ever.
+    fn tell_failure(&mut self) -> Result<()> {
+        if self.runtime.failed() && !std::mem::replace(&mut self.failure_told, true) {
+            return Err(error(Code::Internal, "the worker thread panicked; the endpoint is lost"));
+        }
+        Ok(())
+    }
+
+    /// The worker's newest counters, with what is known better here.
+    fn stats(&self) -> Stats {
+        let mut stats = self.runtime.shared().stats();
+        let pool = self.runtime.pool().stats();
+        stats.endpoint.pool_lent = pool.lent as u64;
+        stats.endpoint.pool_capacity_bytes = pool.capacity_bytes as u64;
+        stats
+    }
+}
+
+impl State {
+    /// Joins the thread and frees everything. What of it only a live environment can do is returned.
+    fn close(&mut self) -> Option<(Arc<Doorbell>, bool, Option<Hook<Shell>>)> {
+        let Open { mut runtime, doorbell, referred, hook, .. } = {
+            let mut open = self.open.take()?;
+            open.runtime.stop();
+            self.last = open.stats();
+            open.news.clear();
+            open
+        };
+        runtime.stop();
+        // Gauges: nothing is there any more.
+        self.last.endpoint.streams = 0;
+        self.last.endpoint.paths = 0;
+        self.last.paths = Vec::new();
+        Some((doorbell, referred, hook))
+    }
+}
+
+impl Shell {
+    fn close(&self, env: Env) {
+        let left = self.0.borrow_mut().close();
+        if let Some((doorbell, referred, hook)) = left {
+            if referred {
+                doorbell.refer(env, false);
+            }
+            if let Some(hook) = hook {
+                hook.remove();
+            }
+        }
+    }
+}
+
+impl EndsWithEnvironment for Shell {
+    fn environment_ends(&self) {
+        // The hook is running, hence neither to be removed nor to be kept; the process ends anyway.
+        let left = self.0.borrow_mut().close();
+        drop(left);
+    }
+}
+
+impl ObjectFinalize for NativeDriver {
+    fn finalize(self, env: Env) -> napi::Result<()> {
+        // Forgotten without `close()`, or closed long ago.
+        self.shell.close(env);
+        Ok(())
+    }
+}
+
+#[napi]
+impl NativeDriver {
+    /// Binds the socket and starts the thread. Keeps the process alive until `unref()` or `close()`.
+    #[napi(constructor)]
+    pub fn new(env: Env, options: DriverOptions<'_>) -> Result<Self> {
+        let bind = socket_addr(&options.address, options.port, 0)?;
+        let mut config = Config {
+            congestion_control: congestion_control(&options.congestion_control)?,
+            aes_256: aes_256(&options.cipher)?,
+            keep_alive: options.keep_alive,
+            secrets: secrets(&options.secrets)?,
+            application: options.application.as_deref().map(Arc::from),
+            ..Config::default()
+        };
+        numbers(&options).apply(&mut config);
+        let line = line(env).map_err(errors::napi)?;
+        let doorbell = Arc::new(Doorbell::new(&options.on_wake).map_err(errors::napi)?);
+        let ring = {
+            // Fields of a closure are dropped in this order: the count goes down when nothing else is left.
+            let (doorbell, token) = (doorbell.clone(), live::Token::thread());
+            move || {
+                let _counted = &token;
+                doorbell.ring();
+            }
+        };
+        let start = Options {
+            disable_gso: options.disable_gso,
+            disable_gro: options.disable_gro,
+            ..Options::new(bind, config)
+        };
+        let runtime = Runtime::start(start, ring).map_err(|refused| errors::start_error(env, &refused))?;
+        live::watch(runtime.pool());
+        let local = runtime.local_addr();
+        let mut open = Open {
+            runtime,
+            doorbell,
+            news: News::default(),
+            // Peers are told how many streams there may be; until somebody takes them, there may be none.
+            commands: vec![Command::AcceptStreams(0)],
+            referred: true,
+            failure_told: false,
+            hook: None,
+            _token: live::Token::driver(),
+        };
+        open.submit();
+        open.doorbell.refer(env, true);
+        let state = State { open: Some(open), local, line, last: Stats::default() };
+        let driver = Self { shell: Rc::new(Shell(RefCell::new(state))) };
+        match Hook::add(env, &driver.shell) {
+            Ok(hook) => driver.with_open(|open| open.hook = Some(hook)),
+            Err(refused) => {
+                driver.shell.close(env);
+                return Err(errors::napi(refused));
+            }
+        };
+        Ok(driver)
+    }
+
+    /// Where the socket is bound.
+    #[napi(getter)]
+    pub fn address(&self) -> LocalAddress {
+        let local = self.shell.0.borrow().local;
+        LocalAddress {
+            address: config::address_text(local),
+            port: u32::from(local.port()),
+            family: config::family(local.ip()).to_owned(),
+        }
+    }
+
+    /// Starts a handshake.
+    #[napi]
+    pub fn connect(
+        &self,
+        peer: u32,
+        address: String,
+        port: u32,
+        options: DriverConnectOptions<'_>,
+    ) -> Result<()> {
+        commands::opened(peer).map_err(|_| error(Code::Internal, format_args!("peer {peer} is not odd")))?;
+        let remote = socket_addr(&address, port, 1)?;
+        if remote.is_ipv4() != self.shell.0.borrow().local.is_ipv4() {
+            let local = self.address();
+            let message = format_args!(
+                "{address}: the socket is bound to {} and reaches only {}",
+                local.address, local.family
+            );
+            return Err(error(Code::Option, message));
+        }
+        let command = Command::Connect {
+            peer,
+            remote,
+            secrets: secrets(&options.secrets)?,
+            handshake_timeout_ns: config::ns(options.handshake_timeout),
+            max_rate: commands::max_rate(options.max_bitrate as u64),
+        };
+        self.with_open(|open| {
+            open.news.peers_mut().connecting(peer, remote);
+            open.commands.push(command);
+            open.submit();
+        });
+        Ok(())
+    }
+
+    /// Encoded commands of one tick. All are carried out or, if one is malformed, none.
+    #[napi]
+    pub fn submit(&self, commands: &[u8]) -> Result<()> {
+        self.with_open(|open| {
+            commands::decode(commands, &mut open.commands)
+                .map_err(|malformed| error(Code::Internal, malformed))?;
+            open.submit();
+            Ok(())
+        })
+        .unwrap_or(Ok(()))
+    }
+
+    /// Appends to a stream's send buffer.
+    #[napi]
+    pub fn write(&self, stream: u32, chunk: &[u8]) {
+        self.with_open(|open| {
+            commands::write(stream, chunk, &mut open.commands);
+            open.submit();
+        });
+    }
+
+    /// Takes news. Returns how many elements of `events` were written; 0 when there is no more, and the bell is armed.
+    #[napi]
+    pub fn drain(
+        &self,
+        mut events: Float64ArraySlice<'_>,
+        mut slab: Uint8ArraySlice<'_>,
+        slab_offset: u32,
+    ) -> Result<u32> {
+        if events.len() < MIN_RING_ELEMENTS {
+            return Err(error(Code::Internal, NoRoom::Ring));
+        }
+        let (ring_at, slab_at) = (events.as_ptr_range(), slab.as_ptr_range());
+        if slab_at.start < ring_at.end.cast() && ring_at.start.cast() < slab_at.end {
+            return Err(error(Code::Internal, "events and slab overlap"));
+        }
+        // SAFETY: JavaScript owns the memory and stands still while this call runs; the two do not overlap, as was just
+        // looked at; both stay where they are until the call returns, since their arrays are its arguments.
+        let (events, slab) = unsafe { (events.as_mut(), slab.as_mut()) };
+        let line = self.shell.0.borrow().line;
+        let mut drain = Drain { ring: Ring::new(events), slab, slab_at: slab_offset as usize, line };
+        self.with_open(|open| open.drain(&mut drain)).unwrap_or(Ok(()))?;
+        Ok(drain.ring.written() as u32)
+    }
+
+    /// The worker's clock now, in ms on the line of `performance.now()`.
+    #[napi]
+    pub fn now(&self) -> f64 {
+        self.shell.0.borrow().line.ms(paceline_udp::now_ns())
+    }
+
+    /// Counters of the endpoint; the last ones after the end.
+    #[napi]
+    pub fn stats(&self) -> DriverStats {
+        let state = self.shell.0.borrow();
+        match &state.open {
+            Some(open) => DriverStats::from(&open.stats().endpoint),
+            None => DriverStats::from(&state.last.endpoint),
+        }
+    }
+
+    /// Newest measurements of a peer's path, once it has one.
+    #[napi]
+    pub fn peer_stats(&self, peer: u32) -> Either<DriverPathStats, ()> {
+        let stats = self.with_open(|open| {
+            let slot = open.news.peers().get(peer)?.path?;
+            let stats = open.runtime.shared().stats();
+            // A slot without a cipher is not in use.
+            stats.paths.get(slot as usize).filter(|path| path.cipher_bits != 0).map(DriverPathStats::from)
+        });
+        or_undefined(stats.flatten())
+    }
+
+    /// A peer's address now; nothing for one that is unknown or closed.
+    #[napi]
+    pub fn peer_address(&self, peer: u32) -> Either<RemoteAddress, ()> {
+        let remote = self.with_open(|open| open.news.peers().get(peer).map(|known| known.remote)).flatten();
+        or_undefined(remote.map(|remote| RemoteAddress {
+            address: config::address_text(remote),
+            port: u32::from(remote.port()),
+        }))
+    }
+
+    /// The process stays alive for this driver.
+    #[napi(js_name = "ref")]
+    pub fn refer(&self, env: Env) {
+        self.set_referred(env, true);
+    }
+
+    /// The process does not stay alive for this driver.
+    #[napi]
+    pub fn unref(&self, env: Env) {
+        self.set_referred(env, false);
+    }
+
+    /// Ends everything at once: unsent data is lost, the thread joined, memory freed. Does nothing the second time.
+    #[napi]
+    pub fn close(&self, env: Env) {
+        self.shell.close(env);
+    }
+
+    fn set_referred(&self, env: Env, referred: bool) {
+        self.with_open(|open| {
+            if std::mem::replace(&mut open.referred, referred) != referred {
+                open.doorbell.refer(env, referred);
+            }
+        });
+    }
+
+    /// `None` when closed.
+    fn with_open<T>(&self, act: impl FnOnce(&mut Open) -> T) -> Option<T> {
+        self.shell.0.borrow_mut().open.as_mut().map(act)
+    }
+}
+
+/// What is alive in this process, over all environments: for tests that look for leaks.
+#[napi]
+pub fn native_liveness() -> NativeLiveness {
+    live::now().into()
+}
+
+/// `Option` would become null.
+fn or_undefined<T>(value: Option<T>) -> Either<T, ()> {
+    value.map_or(Either::B(()), Either::A)
+}
+
+fn socket_addr(address: &str, port: u32, lowest: u16) -> Result<SocketAddr> {
+    let port = u16::try_from(port).ok().filter(|port| *port >= lowest);
+    let port = port.ok_or_else(|| error(Code::Option, format_args!("port: expected {lowest} to 65535")))?;
+    config::socket_addr(address, port).map_err(|_| {
+        error(Code::Option, format_args!("{address:?} is not an IP address this system can use"))
+    })
+}
+
+fn congestion_control(name: &str) -> Result<Algorithm> {
+    match name {
+        "bbr" => Ok(Algorithm::Bbr),
+        "cubic" => Ok(Algorithm::Cubic),
+        other => Err(error(Code::Option, format_args!("unknown congestion control {other:?}"))),
+    }
+}
+
+fn aes_256(cipher: &str) -> Result<bool> {
+    match cipher {
+        "aes-128-gcm" => Ok(false),
+        "aes-256-gcm" => Ok(true),
+        other => Err(error(Code::Option, format_args!("unknown cipher {other:?}"))),
+    }
+}
+
+fn secrets(bytes: &[Uint8ArraySlice<'_>]) -> Result<Arc<[Secret]>> {
+    bytes.iter().map(|bytes| Secret::new(bytes).map_err(|refused| error(Code::Secret, refused))).collect()
+}
+
+fn numbers(options: &DriverOptions<'_>) -> Numbers {
+    Numbers {
+        max_bitrate: options.max_bitrate,
+        max_in_flight_transmissions: options.max_in_flight_transmissions,
+        idle_timeout_ms: options.idle_timeout,
+        max_incoming_streams: options.max_incoming_streams,
+        max_streams: options.max_streams,
+        pool_bytes: options.pool_bytes,
+        send_buffer_bytes: options.send_buffer_bytes,
+        initial_window: options.initial_window,
+        max_window: options.max_window,
+        max_schedule_ahead_ms: options.max_schedule_ahead,
+        max_datagram_size: options.max_datagram_size,
+    }
+}
+
+/// Asks this environment's `performance.now()`: the shortest of a few tries, as the first one may be compiled meanwhile.
+fn line(env: Env) -> napi::Result<Line> {
+    const TRIES: usize = 3;
+    let performance: Object<'_> = env.get_global()?.get_named_property("performance")?;
+    let now: Function<'_, (), f64> = performance.get_named_property("now")?;
+    let (mut line, mut shortest) = (Line::new(0, 0.0, 0), u64::MAX);
+    for _ in 0..TRIES {
+        let before_ns = paceline_udp::now_ns();
+        let now_ms = now.apply(performance, ())?;
+        let after_ns = paceline_udp::now_ns();
+        let took = after_ns.saturating_sub(before_ns);
+        if took < shortest {
+            (line, shortest) = (Line::new(before_ns, now_ms, after_ns), took);
+        }
+    }
+    Ok(line)
+}
