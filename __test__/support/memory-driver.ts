@@ -139,7 +139,7 @@ export class MemoryDriver implements Driver {
     this.address = { address: settings.host, port, family: settings.host.includes(':') ? 'IPv6' : 'IPv4' }
   }
 
-  connect(id: number, address: string, port: number, options: DriverConnectOptions): void {
+  connect(id: number, _address: string, port: number, options: DriverConnectOptions): void {
     const peer: MemoryPeer = { id, driver: this, remote: undefined, maxBitrate: options.maxBitrate }
     this.#peers.set(id, peer)
     const other = this.network.drivers.get(port)

@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 import test from 'ava'
 import { Recorder, MAX_WAITING_RECORDS } from '../../packages/paceline/src/completions.js'
 import type { Completion, Completions } from '../../packages/paceline/src/index.js'
-import { joinStreams, readAll, state, turns } from '../support/endpoints.js'
+import { joinStreams, state, turns } from '../support/endpoints.js'
 
 async function all(completions: Completions): Promise<Completion[]> {
   const entries: Completion[] = []
@@ -63,7 +63,7 @@ test('a failed send is an entry with errno and its name, and so is what is sent 
 })
 
 test('what nobody takes is skipped and counted', async (t) => {
-  const { local, remote } = await joinStreams(t, { maxRecords: 4 })
+  const { local, remote } = await joinStreams(t, { maxRecords: 2 })
   remote.resume()
   remote.end()
   const completions = local.completions()
@@ -71,7 +71,7 @@ test('what nobody takes is skipped and counted', async (t) => {
   await local.writer.write(Buffer.alloc(2 << 20))
   await local.close()
   for await (const entry of completions) entries.push(entry)
-  t.true(completions.skipped > 0)
+  t.true(completions.skipped > 0 && entries.length > 0)
   // 1 transmission before (the first byte), the rest of 46 packets each.
   const bursts = Math.ceil((2 << 20) / (46 * 1408))
   t.true(entries.length + completions.skipped >= bursts)

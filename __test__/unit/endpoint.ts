@@ -80,10 +80,10 @@ test('destroy() rejects every wait', async (t) => {
   const network = new MemoryNetwork()
   const lonely = await Endpoint.create(network.factory, {}, false)
   const connecting = lonely.connect('127.0.0.1', 9, { secret: generateSecret() })
-  const waits = [local.writer.write(Buffer.alloc(1 << 20)), local.flush(), local.chunks().next(), local.writer.end()]
+  const waits: Promise<unknown>[] = [local.writer.write(Buffer.alloc(1 << 20)), local.flush(), local.chunks().next(), local.writer.end()]
   for (const wait of waits) t.is(await state(wait), 'pending')
   sender.destroy()
-  for (const wait of waits) await t.throwsAsync(wait as Promise<unknown>, { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
+  for (const wait of waits) await t.throwsAsync(wait, { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
   t.deepEqual(await local.close(), { acknowledged: local.stats.bytesAcknowledged, undelivered: (1 << 20) + 1 - local.stats.bytesAcknowledged })
   await peer.closed
   lonely.destroy()

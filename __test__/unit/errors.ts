@@ -46,7 +46,8 @@ test('instanceof knows the classes apart, and those of another copy of the packa
   t.false((error as unknown) instanceof PeerError)
   t.false(new Error('x') instanceof PacelineError)
   t.false((null as unknown) instanceof PacelineError)
-  const copy = (await import(`../../packages/paceline/src/errors.js?copy`)) as typeof import('../../packages/paceline/src/errors.js')
+  const specifier: string = '../../packages/paceline/src/errors.js?copy'
+  const copy = (await import(specifier)) as typeof import('../../packages/paceline/src/errors.js')
   t.not(copy.StreamError, StreamError)
   const foreign = new copy.StreamError('ERR_PACELINE_STREAM_RESET')
   t.false(foreign.constructor === StreamError)

@@ -8,7 +8,7 @@ const NS_PER_US: f64 = 1e3;
 
 /// What `new NativeDriver()` takes.
 #[napi(object, object_to_js = false)]
-pub struct DriverOptions<'env> {
+pub(crate) struct DriverOptions<'env> {
     /// IP address to bind.
     pub address: String,
     /// UDP port, 0 for any.
@@ -57,7 +57,7 @@ pub struct DriverOptions<'env> {
 
 /// What `connect()` takes.
 #[napi(object, object_to_js = false)]
-pub struct DriverConnectOptions<'env> {
+pub(crate) struct DriverConnectOptions<'env> {
     /// The first opens, all are accepted.
     pub secrets: Vec<Uint8ArraySlice<'env>>,
     /// Milliseconds.
@@ -68,7 +68,7 @@ pub struct DriverConnectOptions<'env> {
 
 /// Where the socket is bound.
 #[napi(object, object_from_js = false)]
-pub struct LocalAddress {
+pub(crate) struct LocalAddress {
     /// IP address.
     pub address: String,
     /// UDP port.
@@ -80,7 +80,7 @@ pub struct LocalAddress {
 
 /// Where a peer is.
 #[napi(object, object_from_js = false)]
-pub struct RemoteAddress {
+pub(crate) struct RemoteAddress {
     /// IP address.
     pub address: String,
     /// UDP port.
@@ -89,7 +89,7 @@ pub struct RemoteAddress {
 
 /// Two quantiles of a time, in µs.
 #[napi(object, object_from_js = false)]
-pub struct Quantiles {
+pub(crate) struct Quantiles {
     /// Median.
     pub p50: f64,
     /// 99th percentile.
@@ -98,7 +98,7 @@ pub struct Quantiles {
 
 /// Counters of an endpoint.
 #[napi(object, object_from_js = false)]
-pub struct DriverStats {
+pub(crate) struct DriverStats {
     /// See `EndpointStats` of the transport, field by field.
     pub transmissions: f64,
     /// Their packets.
@@ -165,7 +165,7 @@ impl From<&EndpointStats> for DriverStats {
 
 /// Newest measurements of a path.
 #[napi(object, object_from_js = false)]
-pub struct DriverPathStats {
+pub(crate) struct DriverPathStats {
     /// 0 before the first sample.
     pub smoothed_rtt_us: f64,
     /// 0 before the first sample.
@@ -205,7 +205,7 @@ impl From<&PathStats> for DriverPathStats {
 
 /// What is alive in this process, over all environments.
 #[napi(object, object_from_js = false)]
-pub struct NativeLiveness {
+pub(crate) struct NativeLiveness {
     /// Not closed.
     pub drivers: u32,
     /// Of drivers.

@@ -121,7 +121,7 @@ struct WindowedMin {
 impl WindowedMin {
     fn add(&mut self, now_ns: u64, sample_ns: u64) {
         let age = now_ns.saturating_sub(self.started_ns);
-        if self.current.is_none() || age >= 200 * BUCKET_NS {
+        if self.current.is_none() || age >= 2 * BUCKET_NS {
             *self = Self { started_ns: now_ns, current: Some(sample_ns), previous: None };
         } else if age >= BUCKET_NS {
             *self = Self {

@@ -64,7 +64,13 @@ impl Environment for SimEnvironment {
         let mut unfilled = self.pool.take(datagram.bytes.len(), Purpose::Reserved).ok()?;
         unfilled.buffer()[..datagram.bytes.len()].copy_from_slice(&datagram.bytes);
         let segments = Segments::new(unfilled.fill(datagram.bytes.len()), datagram.bytes.len());
-        Some(Received { remote: datagram.from, local: None, ecn: datagram.ecn, segments, at_ns: datagram.at_ns })
+        Some(Received {
+            remote: datagram.from,
+            local: None,
+            ecn: datagram.ecn,
+            segments,
+            at_ns: datagram.at_ns,
+        })
     }
 
     fn random(&mut self, out: &mut [u8]) {

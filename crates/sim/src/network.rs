@@ -159,7 +159,9 @@ impl Network {
     pub(crate) fn send(&mut self, now_ns: u64, from: SocketAddr, to: SocketAddr, ecn: Ecn, bytes: &[u8]) {
         self.datagrams += 1;
         self.largest = self.largest.max(bytes.len());
-        let Some(direction) = self.directions.iter_mut().find(|d| d.from == from && d.to == to) else { return };
+        let Some(direction) = self.directions.iter_mut().find(|d| d.from == from && d.to == to) else {
+            return;
+        };
         let link = &direction.link;
         if self.rng.chance_ppm(link.loss_ppm) {
             self.faults.lost += 1;
@@ -220,7 +222,9 @@ impl Network {
                 }
                 direction.newest_delivered = direction.newest_delivered.max(sequence);
             }
-            if let Some((address, inbox)) = self.inboxes.iter_mut().find(|(address, _)| *address == datagram.to) {
+            if let Some((address, inbox)) =
+                self.inboxes.iter_mut().find(|(address, _)| *address == datagram.to)
+            {
                 arrived.push(*address);
                 inbox.push_back(datagram);
             }

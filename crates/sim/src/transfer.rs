@@ -154,7 +154,10 @@ impl Transfer {
         world.link(a, b, &self.link);
         let remote = world.address(b);
         let handshake_timeout_ns = 30 * SECOND;
-        world.command(a, Command::Connect { peer: PEER, remote, secrets, handshake_timeout_ns, max_rate: None });
+        world.command(
+            a,
+            Command::Connect { peer: PEER, remote, secrets, handshake_timeout_ns, max_rate: None },
+        );
         let mut run = Run {
             transfer: self,
             world,
@@ -186,7 +189,8 @@ impl Run<'_> {
         let end_ns = start_ns + self.transfer.deadline_ns;
         let mut finished_ns = start_ns;
         while !self.is_over() {
-            let wake = if self.transfer.read_rate.is_some() { self.next_read_ns.max(start_ns) } else { end_ns };
+            let wake =
+                if self.transfer.read_rate.is_some() { self.next_read_ns.max(start_ns) } else { end_ns };
             if !self.world.advance(end_ns.min(wake.max(self.world.now_ns() + 1)))
                 && self.world.now_ns() >= end_ns
             {
@@ -228,7 +232,8 @@ impl Run<'_> {
                 commands.push(Command::WantRoom { stream, level: limit / 2 });
                 break;
             }
-            let data: Vec<u8> = (writer.written..writer.written + len).map(|at| byte_at(stream, at)).collect();
+            let data: Vec<u8> =
+                (writer.written..writer.written + len).map(|at| byte_at(stream, at)).collect();
             writer.written += len;
             commands.push(Command::Write { stream, data: data.into() });
         }
@@ -318,7 +323,10 @@ impl Run<'_> {
             reader.closed |= update.closed;
             if update.end {
                 if reader.read != total || reader.ended {
-                    let what = format!("stream {stream} ended at {} of {total}, before: {}", reader.read, reader.ended);
+                    let what = format!(
+                        "stream {stream} ended at {} of {total}, before: {}",
+                        reader.read, reader.ended
+                    );
                     return Err(self.broken(what));
                 }
                 reader.ended = true;

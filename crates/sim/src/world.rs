@@ -67,8 +67,10 @@ impl World {
     pub fn add_node(&mut self, config: Config) -> NodeId {
         let index = self.nodes.len();
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, index as u8 + 1)), 4433);
-        let pool =
-            Pool::new(pool::Config { capacity_bytes: config.pool_bytes, reserve_bytes: config.pool_reserve_bytes });
+        let pool = Pool::new(pool::Config {
+            capacity_bytes: config.pool_bytes,
+            reserve_bytes: config.pool_reserve_bytes,
+        });
         let pool = pool.unwrap_or_else(|error| panic!("pool: {error}"));
         let shared = Arc::new(Shared::default());
         let limits = BurstLimits { max_segments: 64, max_bytes: 65_507 };

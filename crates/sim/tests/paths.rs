@@ -14,8 +14,22 @@ struct Path {
 
 const PATHS: &[Path] = &[
     Path { name: "200 Mbit/s, 20 ms", mbit: 200, rtt_ms: 20, loss_ppm: 0, megabytes: 50, least: 0.90 },
-    Path { name: "200 Mbit/s, 20 ms, 1 % each way", mbit: 200, rtt_ms: 20, loss_ppm: 10_000, megabytes: 50, least: 0.88 },
-    Path { name: "200 Mbit/s, 20 ms, 5 % each way", mbit: 200, rtt_ms: 20, loss_ppm: 50_000, megabytes: 50, least: 0.80 },
+    Path {
+        name: "200 Mbit/s, 20 ms, 1 % each way",
+        mbit: 200,
+        rtt_ms: 20,
+        loss_ppm: 10_000,
+        megabytes: 50,
+        least: 0.88,
+    },
+    Path {
+        name: "200 Mbit/s, 20 ms, 5 % each way",
+        mbit: 200,
+        rtt_ms: 20,
+        loss_ppm: 50_000,
+        megabytes: 50,
+        least: 0.80,
+    },
     Path { name: "1 Gbit/s, 1 ms", mbit: 1_000, rtt_ms: 1, loss_ppm: 0, megabytes: 100, least: 0.92 },
     Path { name: "10 Mbit/s, 40 ms", mbit: 10, rtt_ms: 40, loss_ppm: 0, megabytes: 4, least: 0.85 },
 ];

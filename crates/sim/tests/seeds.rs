@@ -46,7 +46,10 @@ fn a_thousand_worlds_with_loss_reordering_and_duplication() {
         slowest / 1_000_000,
     );
     for broken in failures.iter().take(5) {
-        println!("{broken}\nreplay: PACELINE_SIM_SEED={} cargo test -p paceline-sim --test seeds", broken.seed);
+        println!(
+            "{broken}\nreplay: PACELINE_SIM_SEED={} cargo test -p paceline-sim --test seeds",
+            broken.seed
+        );
     }
     assert!(failures.is_empty(), "{} of {} worlds broke", failures.len(), seeds.end - seeds.start);
     assert!(duplicated > 0 && reordered > 0 && retransmitted > 0);

@@ -25,7 +25,8 @@ fn many_streams_share_a_path() {
     let mut corrupted = 0;
     for seed in 0..20 {
         let link = Link { loss_ppm: 10_000, corrupt_ppm: 10_000, jitter_ns: MS, ..Link::default() };
-        let report = Transfer { seed, link, streams: 32, bytes: 40_000, ..Transfer::default() }.run().unwrap();
+        let report =
+            Transfer { seed, link, streams: 32, bytes: 40_000, ..Transfer::default() }.run().unwrap();
         assert_eq!(report.delivered, 32 * 40_000);
         corrupted += report.faults.corrupted;
     }
@@ -53,7 +54,8 @@ fn a_slow_reader_slows_the_writer_and_nothing_grows() {
 fn a_reader_that_pauses_behind_a_lossy_path_never_deadlocks() {
     for seed in 0..50 {
         let link = Link { loss_ppm: 100_000, ..Link::default() };
-        let transfer = Transfer { seed, link, bytes: 1 << 20, read_rate: Some(1_000_000), ..Transfer::default() };
+        let transfer =
+            Transfer { seed, link, bytes: 1 << 20, read_rate: Some(1_000_000), ..Transfer::default() };
         let report = transfer.run().unwrap();
         assert!(report.faults.lost > 0);
     }
@@ -81,7 +83,8 @@ fn every_limit_of_transmissions_in_flight_works() {
     for limit in [1, 2, 16, 256] {
         let config = Config { max_in_flight_transmissions: limit, ..Config::default() };
         let link = Link { loss_ppm: 10_000, ..Link::default() };
-        let report = Transfer { seed: 10, link, config, bytes: 1 << 20, ..Transfer::default() }.run().unwrap();
+        let report =
+            Transfer { seed: 10, link, config, bytes: 1 << 20, ..Transfer::default() }.run().unwrap();
         assert_eq!(report.delivered, 1 << 20);
     }
 }
@@ -91,6 +94,7 @@ fn aes_256_and_a_small_pool() {
     let config =
         Config { aes_256: true, pool_bytes: 512 << 10, pool_reserve_bytes: 128 << 10, ..Config::default() };
     let link = Link { loss_ppm: 20_000, ..Link::default() };
-    let report = Transfer { seed: 12, link, config, bytes: 2 << 20, streams: 8, ..Transfer::default() }.run().unwrap();
+    let report =
+        Transfer { seed: 12, link, config, bytes: 2 << 20, streams: 8, ..Transfer::default() }.run().unwrap();
     assert_eq!(report.delivered, 16 << 20);
 }

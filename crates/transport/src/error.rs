@@ -64,7 +64,10 @@ impl Failure {
     pub const fn detail(self) -> u64 {
         match self {
             Self::HandshakeRefused(reason) => reason as u64,
-            Self::PeerReset(code) | Self::LocalReset(code) | Self::Protocol(code) | Self::PeerViolation(code) => code,
+            Self::PeerReset(code)
+            | Self::LocalReset(code)
+            | Self::Protocol(code)
+            | Self::PeerViolation(code) => code,
             Self::Send(errno) => errno.unsigned_abs() as u64,
             _ => 0,
         }

@@ -1,6 +1,6 @@
 //! Counters and the newest measurements, copied out once per step.
 
-/// Power-of-two histogram of a time in ns: bucket `i` counts values in `[2^i, 2^(i+1))`, with 4 sub-buckets each.
+/// Power-of-two histogram of a time in ns: each power of two has 8 buckets.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     buckets: [u32; Self::BUCKETS],
@@ -9,14 +9,16 @@ pub struct Histogram {
 
 impl Histogram {
     const SUB: usize = 8;
-    const BUCKETS: usize = 40 * Self::SUB;
+    /// 40 powers of two: up to 18 minutes in ns.
+    const BUCKETS: usize = 320;
 
     /// Adds one value.
     pub fn record(&mut self, value: u64) {
         let value = value.max(1);
-        let exponent = (63 - value.leading_zeros()) as usize;
-        let sub = if exponent >= 3 { ((value >> (exponent - 3)) & 7) as usize } else { 0 };
-        let index = (exponent * Self::SUB + sub).min(Self::BUCKETS - 1);
+        let exponent = 63u32.saturating_sub(value.leading_zeros()) as usize;
+        let sub = if exponent >= 3 { ((value >> exponent.saturating_sub(3)) & 7) as usize } else { 0 };
+        let index =
+            exponent.saturating_mul(Self::SUB).saturating_add(sub).min(Self::BUCKETS.saturating_sub(1));
         if let Some(bucket) = self.buckets.get_mut(index) {
             *bucket = bucket.saturating_add(1);
         }
@@ -39,7 +41,11 @@ impl Histogram {
             seen = seen.saturating_add(u64::from(*bucket));
             if seen >= rank {
                 let (exponent, sub) = (index / Self::SUB, (index % Self::SUB) as u64);
-                return if exponent >= 3 { (8 + sub) << (exponent - 3) } else { 1 << exponent };
+                return if exponent >= 3 {
+                    sub.saturating_add(8) << exponent.saturating_sub(3)
+                } else {
+                    1 << exponent
+                };
             }
         }
         0

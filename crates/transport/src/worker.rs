@@ -30,7 +30,13 @@ pub struct Worker<E> {
 
 impl<E: Environment> Worker<E> {
     /// A worker whose clock stands at `now_ns`. The pool was made by the environment and outlives the worker.
-    pub fn new(config: Config, mut environment: E, pool: Arc<Pool>, shared: Arc<Shared>, now_ns: u64) -> Self {
+    pub fn new(
+        config: Config,
+        mut environment: E,
+        pool: Arc<Pool>,
+        shared: Arc<Shared>,
+        now_ns: u64,
+    ) -> Self {
         let endpoint = Endpoint::new(config, pool, shared, now_ns, &mut |out| environment.random(out));
         Self { endpoint, environment, last_ns: now_ns }
     }

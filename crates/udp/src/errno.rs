@@ -5,11 +5,6 @@
 pub(crate) struct Errno(pub(crate) i32);
 
 impl Errno {
-    /// What the last failed call of this thread left behind.
-    pub(crate) fn last() -> Self {
-        Self::from(std::io::Error::last_os_error())
-    }
-
     pub(crate) const fn meaning(self) -> Meaning {
         match self.0 {
             numbers::WOULD_BLOCK => Meaning::SocketFull,

@@ -41,7 +41,7 @@ mod runtime;
 mod send;
 #[cfg(unix)]
 mod sys;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;
 mod verdicts;
 mod wait;

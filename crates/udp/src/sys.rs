@@ -11,8 +11,13 @@ use std::{
 /// Room for any IPv4 or IPv6 socket address.
 pub(crate) const NAME_LEN: usize = size_of::<libc::sockaddr_in6>();
 
+/// What the last failed call of this thread left behind.
+fn last_errno() -> Errno {
+    std::io::Error::last_os_error().into()
+}
+
 fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
-    if result < 0 { Err(Errno::last()) } else { Ok(result) }
+    if result < 0 { Err(last_errno()) } else { Ok(result) }
 }
 
 /// CLOCK_MONOTONIC is libuv's `uv_hrtime`; on Apple systems that is the clock called RAW.
@@ -130,7 +135,7 @@ pub(crate) use linux::*;
 #[cfg(target_os = "linux")]
 #[cfg_attr(feature = "portable", allow(dead_code))]
 mod linux {
-    use super::{AsFd, AsRawFd, Errno, FromRawFd, OwnedFd, check};
+    use super::{AsFd, AsRawFd, Errno, FromRawFd, OwnedFd, check, last_errno};
     use std::io::IoSlice;
 
     fn empty_message() -> libc::msghdr {
@@ -157,7 +162,7 @@ mod linux {
         // SAFETY: every pointer and length pair describes a slice borrowed for the call, IoSlice has the layout of iovec,
         // and sendmsg only reads through them.
         let sent = unsafe { libc::sendmsg(socket.as_fd().as_raw_fd(), &message, 0) };
-        if sent < 0 { Err(Errno::last()) } else { Ok(sent as usize) }
+        if sent < 0 { Err(last_errno()) } else { Ok(sent as usize) }
     }
 
     /// What `recvmsg` wrote, and how much of it.
@@ -187,7 +192,7 @@ mod linux {
         // SAFETY: every pointer and length pair describes a slice borrowed mutably for the call.
         let len = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &mut message, 0) };
         if len < 0 {
-            return Err(Errno::last());
+            return Err(last_errno());
         }
         #[allow(clippy::unnecessary_cast, reason = "a socklen_t on musl")]
         Ok(Message {
@@ -212,7 +217,7 @@ mod linux {
     ) -> [i16; N] {
         let mut fds = wanted.map(|(fd, events)| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 });
         let timeout = timeout_ns.map(|ns| libc::timespec {
-            tv_sec: (ns / 1_000_000_000) as libc::time_t,
+            tv_sec: (ns / 1_000_000_000) as _,
             tv_nsec: (ns % 1_000_000_000) as libc::c_long,
         });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
@@ -225,7 +230,7 @@ mod linux {
     pub(crate) fn random(out: &mut [u8]) -> Result<usize, Errno> {
         // SAFETY: pointer and length describe `out`.
         let filled = unsafe { libc::getrandom(out.as_mut_ptr().cast(), out.len(), 0) };
-        if filled < 0 { Err(Errno::last()) } else { Ok(filled as usize) }
+        if filled < 0 { Err(last_errno()) } else { Ok(filled as usize) }
     }
 
     /// Makes the calling thread a good timekeeper: timer slack of 1 ns, and the nice value `nice` unless it is better already.

@@ -1,4 +1,5 @@
 //! Nothing is left behind by starting and stopping. Alone in its process, since it counts what the process has.
+#![cfg(target_os = "linux")]
 
 use paceline_transport::Config;
 use paceline_udp::{Options, Runtime};

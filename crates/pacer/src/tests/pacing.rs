@@ -381,6 +381,16 @@ fn what_is_told_to_wait_makes_the_path_slip() {
 }
 
 #[test]
+fn a_train_is_four_milliseconds_at_most() {
+    let admitted = |smoothed_ns: u64| {
+        let mut pacer = Pacer::new();
+        // 1 ms each.
+        (0..20).take_while(|_| pacer.admit(SECOND, 50_000, 50_000_000, smoothed_ns, 50_000).is_ok()).count()
+    };
+    assert_eq!([admitted(0), admitted(2 * MS), admitted(3 * MS), admitted(20 * MS)], [2, 2, 3, 4]);
+}
+
+#[test]
 fn a_bucket_fills_exactly_and_says_when() {
     let mut noise = Noise::new(7);
     for rate in RATES {

@@ -121,11 +121,13 @@ impl Ranges {
         }
     }
 
+    #[cfg(test)]
     /// How many ranges there are.
     pub(crate) fn len(&self) -> usize {
         self.0.0.len()
     }
 
+    #[cfg(test)]
     /// Whether no number is known.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.0.is_empty()

@@ -145,6 +145,7 @@ impl Reassembly {
         Self { received, max_data, read_offset: offset, base: index_of(offset), ..Self::new(0) }
     }
 
+    #[cfg(test)]
     /// The offset the peer may send to.
     pub(crate) fn max_data(&self) -> u64 {
         self.max_data
@@ -318,6 +319,7 @@ impl Reassembly {
         self.read_offset
     }
 
+    #[cfg(test)]
     /// The stream's size, once an authentic packet named it.
     pub(crate) fn final_offset(&self) -> Option<u64> {
         self.final_offset
@@ -340,6 +342,7 @@ impl Reassembly {
         self.read_offset = self.received.prefix();
     }
 
+    #[cfg(test)]
     /// Bytes of chunks that are not read to their end.
     pub(crate) fn allocated_bytes(&self) -> u64 {
         self.allocated

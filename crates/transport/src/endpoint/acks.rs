@@ -82,7 +82,8 @@ impl Endpoint {
                 front.first = unsettled;
             }
             let lost_at = burst.sent_ns.saturating_add(path.controller.loss_delay());
-            let overtaken = path.recovery.largest_acknowledged_sent_ns.is_some_and(|newest| burst.sent_ns < newest);
+            let overtaken =
+                path.recovery.largest_acknowledged_sent_ns.is_some_and(|newest| burst.sent_ns < newest);
             if !overtaken || lost_at > now_ns {
                 return;
             }

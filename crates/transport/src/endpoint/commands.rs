@@ -1,11 +1,7 @@
 //! What the application asks, carried out in order.
 
 use super::{Endpoint, Random};
-use crate::{
-    app::Command,
-    error::Failure,
-    transmission::StreamKey,
-};
+use crate::{app::Command, error::Failure, transmission::StreamKey};
 
 /// dcQUIC and RFC 9000 codes are varints.
 const MAX_CODE: u64 = (1 << 62) - 1;
@@ -57,13 +53,15 @@ impl Endpoint {
                 }
                 endpoint.announce_progress(key);
             }),
-            Command::WantAcknowledged { stream, offset } => self.with_stream(stream, now_ns, |endpoint, key| {
-                if let Some(stream) = endpoint.streams.get_mut(key) {
-                    stream.wants_acknowledged = Some(offset);
-                    stream.news.progress |= stream.has_awaited_progress();
-                }
-                endpoint.announce_progress(key);
-            }),
+            Command::WantAcknowledged { stream, offset } => {
+                self.with_stream(stream, now_ns, |endpoint, key| {
+                    if let Some(stream) = endpoint.streams.get_mut(key) {
+                        stream.wants_acknowledged = Some(offset);
+                        stream.news.progress |= stream.has_awaited_progress();
+                    }
+                    endpoint.announce_progress(key);
+                })
+            }
             Command::Record(stream) => self.with_stream(stream, now_ns, |endpoint, key| {
                 if let Some(stream) = endpoint.streams.get_mut(key) {
                     stream.recording = true;

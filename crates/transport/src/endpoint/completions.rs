@@ -56,7 +56,8 @@ impl Endpoint {
             (Outcome::Sent { at_ns }, Some(path)) => {
                 stream.send_error = None;
                 // App-limited is decided now, not when the packet was built: nothing is left that could have used the window.
-                let app_limited = path.schedule.is_empty() && path.scheduled_bytes == 0 && !stream.has_new_data();
+                let app_limited =
+                    path.schedule.is_empty() && path.scheduled_bytes == 0 && !stream.has_new_data();
                 for info in &transmission.infos {
                     stream.send.on_sent(info.space, info.number, at_ns, app_limited, &mut path.controller);
                 }
@@ -96,9 +97,10 @@ impl Endpoint {
             SendError::Os(errno) => errno,
         };
         let trouble = match stream.send_error {
-            Some(trouble) if trouble.errno == errno => {
-                SendTrouble { exponent: trouble.exponent.saturating_add(1).min(MAX_SEND_RETRY_EXPONENT), ..trouble }
-            }
+            Some(trouble) if trouble.errno == errno => SendTrouble {
+                exponent: trouble.exponent.saturating_add(1).min(MAX_SEND_RETRY_EXPONENT),
+                ..trouble
+            },
             _ => SendTrouble { errno, since_ns: now_ns, exponent: 0 },
         };
         stream.send_error = Some(trouble);

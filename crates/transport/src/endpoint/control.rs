@@ -31,7 +31,10 @@ impl Endpoint {
         while let Some(key) = self.control_due.pop_front() {
             let Some(stream) = self.streams.get_mut(key) else { continue };
             stream.control_listed = false;
-            if stream.recv.ack_due && stream.recv.control_out < MAX_CONTROL_OUT && !self.send_control(key, now_ns) {
+            if stream.recv.ack_due
+                && stream.recv.control_out < MAX_CONTROL_OUT
+                && !self.send_control(key, now_ns)
+            {
                 // The reserve is used up: the flag stays, and the next packet or completion brings the stream back.
                 self.busy = true;
                 return;
@@ -61,7 +64,9 @@ impl Endpoint {
         let mut frames = [0u8; MAX_CONTROL_PACKET];
         let len = stream.recv.encode_control(None, &mut frames);
         let frames = frames.get(..len).unwrap_or(&[]);
-        let Ok(len) = control::encode(&header, frames, &keys.control_seal, unfilled.buffer()) else { return true };
+        let Ok(len) = control::encode(&header, frames, &keys.control_seal, unfilled.buffer()) else {
+            return true;
+        };
         let filled = unfilled.fill(len);
         stream.last_control.clear();
         stream.last_control.extend_from_slice(filled.bytes());

@@ -113,7 +113,8 @@ impl Endpoint {
         now_ns: u64,
         random: Random<'_>,
     ) -> Self {
-        let handshake = Handshake::new(peers::handshake_config(&config), config.secrets.clone(), now_ns, random);
+        let handshake =
+            Handshake::new(peers::handshake_config(&config), config.secrets.clone(), now_ns, random);
         // A timer per stream and two per path, each at most re-armed a few times before its stale entry fires.
         let timers = (config.max_streams as usize)
             .saturating_add(config.max_paths as usize)
@@ -268,10 +269,8 @@ impl Endpoint {
 
     /// Brings the path's account of retained bytes up to date with the stream's.
     fn charge_held(path: &mut Path, stream: &mut Stream) {
-        path.held_bytes = path
-            .held_bytes
-            .saturating_sub(stream.held_charged)
-            .saturating_add(stream.send.held_bytes);
+        path.held_bytes =
+            path.held_bytes.saturating_sub(stream.held_charged).saturating_add(stream.send.held_bytes);
         stream.held_charged = stream.send.held_bytes;
     }
 

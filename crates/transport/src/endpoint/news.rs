@@ -47,7 +47,9 @@ impl Endpoint {
         self.published = true;
         let Outbox { epoch, streams, .. } = &mut *outbox;
         let index = match stream.update {
-            Some((at, index)) if at == *epoch && streams.get(index).is_some_and(|update| update.stream == stream.id) => {
+            Some((at, index))
+                if at == *epoch && streams.get(index).is_some_and(|update| update.stream == stream.id) =>
+            {
                 index
             }
             _ => {

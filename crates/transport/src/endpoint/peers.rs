@@ -165,9 +165,8 @@ impl Endpoint {
         let mut seed = [0; 8];
         random(&mut seed);
         let config = &self.config;
-        let key = self
-            .paths
-            .insert_with(|_| Path::new(peer, established, config, u64::from_le_bytes(seed)))?;
+        let key =
+            self.paths.insert_with(|_| Path::new(peer, established, config, u64::from_le_bytes(seed)))?;
         self.by_credential.insert(established.credential_id, key);
         self.stats.paths = self.paths.len() as u64;
         self.touch_path(key);
@@ -241,8 +240,15 @@ impl Endpoint {
         path: Option<PathKey>,
         closed: Option<Result<(), Failure>>,
     ) {
-        let accepted = peer % 2 == 0;
-        self.outbox.peers.push(PeerUpdate { peer, accepted, remote, open, closed, path: path.map(|key| key.slot) });
+        let accepted = peer.is_multiple_of(2);
+        self.outbox.peers.push(PeerUpdate {
+            peer,
+            accepted,
+            remote,
+            open,
+            closed,
+            path: path.map(|key| key.slot),
+        });
     }
 
     pub(super) fn set_max_rate(&mut self, peer: PeerId, max_rate: Option<u64>) {

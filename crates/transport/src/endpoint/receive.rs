@@ -145,9 +145,8 @@ impl Endpoint {
             self.refuse(path_key, credentials, &keys, peer_queue_id, received.at_ns);
             return Ok(());
         }
-        let key = self
-            .accept_stream(path_key, credentials, keys, peer_queue_id, received.at_ns)
-            .ok_or(Dropped)?;
+        let key =
+            self.accept_stream(path_key, credentials, keys, peer_queue_id, received.at_ns).ok_or(Dropped)?;
         self.deliver_scratch(key, packet, received);
         Ok(())
     }
@@ -167,7 +166,8 @@ impl Endpoint {
             return;
         }
         let len = writer.len();
-        let header = control::Header { credentials, queue_id: Some(queue_id), source_queue_id: None, number: 0 };
+        let header =
+            control::Header { credentials, queue_id: Some(queue_id), source_queue_id: None, number: 0 };
         let mut packet = [0u8; 128];
         let frames = frames.get(..len).unwrap_or(&[]);
         let Ok(len) = control::encode(&header, frames, &keys.control_seal, &mut packet) else { return };
@@ -216,7 +216,8 @@ impl Endpoint {
                 let out = stream.recv.buffer.direct(offset, len).ok_or(Dropped)?;
                 open(packet, keys, out).map_err(|_| Dropped)?;
                 stream.recv.buffer.commit(offset, len, packet.final_offset());
-                self.stats.stream_bytes_received = self.stats.stream_bytes_received.saturating_add(len as u64);
+                self.stats.stream_bytes_received =
+                    self.stats.stream_bytes_received.saturating_add(len as u64);
                 self.after_stream_packet(key, packet, received);
                 return Ok(());
             }
@@ -353,7 +354,8 @@ impl Endpoint {
                         }
                         let controller = &mut path.controller;
                         let batch = &mut path.recovery.batch;
-                        if stream.send.on_acknowledged(space, first, last, now_ns, controller, batch).is_err() {
+                        if stream.send.on_acknowledged(space, first, last, now_ns, controller, batch).is_err()
+                        {
                             violation = Some(transport_error::PROTOCOL_VIOLATION);
                         }
                     }

@@ -9,7 +9,11 @@ use crate::{
     config::MS,
     error::Failure,
     path::Accepted,
-    stream::{Phase, Stream, recv::{Close, Recv}, send::Send},
+    stream::{
+        Phase, Stream,
+        recv::{Close, Recv},
+        send::Send,
+    },
     transmission::{PathKey, StreamKey},
 };
 use paceline_wire::{Credentials, Opener, StreamKeys};
@@ -30,8 +34,8 @@ impl Endpoint {
         let slot_bits = self.slot_bits();
         let generations = 1u64.wrapping_shl(QUEUE_ID_BITS.saturating_sub(slot_bits).max(1));
         // Generation 0 is skipped after a wrap, too: slot 0 must never be queue 0.
-        let generation = u64::from(key.generation) % generations.saturating_sub(1).max(1);
-        (generation.saturating_add(1)).wrapping_shl(slot_bits) | u64::from(key.slot)
+        let generation = u64::from(key.generation).checked_rem(generations.saturating_sub(1)).unwrap_or(0);
+        generation.saturating_add(1).wrapping_shl(slot_bits) | u64::from(key.slot)
     }
 
     /// The stream a queue id of ours names, if it still lives.
@@ -100,7 +104,8 @@ impl Endpoint {
                 continue;
             }
             let streams = &self.streams;
-            let Some(key_id) = path.take_key_id(|key| streams.get(key).is_none_or(|stream| stream.answered)) else {
+            let Some(key_id) = path.take_key_id(|key| streams.get(key).is_none_or(|stream| stream.answered))
+            else {
                 return;
             };
             path.waiting.pop_front();
@@ -252,7 +257,8 @@ impl Endpoint {
         if tell {
             stream.phase = Phase::Closing { close, number: None, attempts: 0 };
             stream.probes_owed = 1;
-            let pto = stream.path.and_then(|path| self.paths.get(path)).map_or(0, |path| path.controller.pto());
+            let pto =
+                stream.path.and_then(|path| self.paths.get(path)).map_or(0, |path| path.controller.pto());
             stream.next_probe_ns = now_ns.saturating_add(pto);
             self.arm_stream(key);
             self.make_ready(key, now_ns);

@@ -63,7 +63,8 @@ impl Endpoint {
 
     pub(super) fn arm_stream(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get(key) else { return };
-        let idle = stream.path.and_then(|path| self.paths.get(path)).map_or(u64::MAX, |path| path.idle_timeout_ns);
+        let idle =
+            stream.path.and_then(|path| self.paths.get(path)).map_or(u64::MAX, |path| path.idle_timeout_ns);
         if let Some(at) = Self::stream_deadline(stream, idle) {
             self.arm_stream_at(key, at);
         }

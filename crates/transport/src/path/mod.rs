@@ -102,7 +102,7 @@ impl Path {
             waiting: VecDeque::new(),
             opened: 0,
             incoming: 0,
-            replay: ReplayWindow::default(),
+            replay: ReplayWindow::new(),
             accepted: BTreeMap::new(),
             controller: Controller::new(config.congestion_control, mtu, seed),
             pacer: Pacer::new(),
@@ -154,7 +154,8 @@ impl Path {
 
     /// Bytes that may be scheduled and unsent at once.
     pub(crate) fn schedule_limit(&self, max_ahead_ns: u64, burst_bytes: u64) -> u64 {
-        let ahead = u128::from(self.controller.rate()).saturating_mul(u128::from(max_ahead_ns)) / 1_000_000_000;
+        let ahead =
+            u128::from(self.controller.rate()).saturating_mul(u128::from(max_ahead_ns)) / 1_000_000_000;
         u64::try_from(ahead).unwrap_or(u64::MAX).max(burst_bytes)
     }
 

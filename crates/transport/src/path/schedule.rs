@@ -95,7 +95,6 @@ impl Schedule {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,7 +62,13 @@ impl ReceiveWindow {
     }
 
     /// The application took `bytes` more. Returns whether the peer should be told of its new credit.
-    pub(crate) fn consume(&mut self, bytes: u64, now_ns: u64, rtt_ns: u64, budget: &mut WindowBudget) -> bool {
+    pub(crate) fn consume(
+        &mut self,
+        bytes: u64,
+        now_ns: u64,
+        rtt_ns: u64,
+        budget: &mut WindowBudget,
+    ) -> bool {
         self.consumed = self.consumed.saturating_add(bytes);
         let since = self.consumed.saturating_sub(self.epoch_consumed);
         if since >= self.window / 2 {
@@ -73,8 +79,7 @@ impl ReceiveWindow {
             self.epoch_ns = now_ns;
             self.epoch_consumed = self.consumed;
         }
-        let due = self.max_data().saturating_sub(self.announced) >= self.window / 4;
-        due
+        self.max_data().saturating_sub(self.announced) >= self.window / 4
     }
 
     /// The peer is being told `max_data`.

@@ -1,6 +1,8 @@
 //! One reliable byte stream each way: puts its halves together and remembers how far it has come.
 
+pub(crate) mod burst;
 pub(crate) mod flow;
+pub(crate) mod packets;
 pub(crate) mod recovery;
 pub(crate) mod recv;
 pub(crate) mod send;

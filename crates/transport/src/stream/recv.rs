@@ -56,8 +56,8 @@ impl Recv {
         Self {
             buffer: Reassembly::new(initial_window),
             window: ReceiveWindow::new(initial_window, max_window, now_ns),
-            stream_numbers: Ranges::default(),
-            recovery_numbers: Ranges::default(),
+            stream_numbers: Ranges::new(),
+            recovery_numbers: Ranges::new(),
             ecn: EcnCounts::default(),
             ack_due: false,
             control_out: 0,
@@ -125,7 +125,8 @@ impl Recv {
             fits &= frame::connection_close(&mut writer, close.transport, close.code).is_ok();
         }
         debug_assert!(fits);
-        let mut sent = ControlSent { number: self.next_control, stream_through: None, recovery_through: None };
+        let mut sent =
+            ControlSent { number: self.next_control, stream_through: None, recovery_through: None };
         // The stream space first: a starved stream ACK makes the peer retransmit what arrived.
         if let Some(largest) = self.stream_numbers.largest()
             && frame::ack(&mut writer, self.stream_numbers.iter_desc(), Some(self.ecn), 0).is_ok()

@@ -64,11 +64,11 @@ pub(crate) struct Send {
 impl Send {
     pub(crate) fn new(max_data: u64) -> Self {
         Self {
-            buffer: SendBuffer::default(),
+            buffer: SendBuffer::new(),
             next_offset: 0,
             max_data,
             fin: Fin::Open,
-            acknowledged: AckedOffsets::default(),
+            acknowledged: AckedOffsets::new(),
             next_number: 0,
             next_recovery: 0,
             stream_space: SentMap::default(),
@@ -106,7 +106,7 @@ impl Send {
 
     /// Whether the peer's window, and nothing else, holds data back.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.buffer.len() > 0 && self.max_data <= self.next_offset
+        !self.buffer.is_empty() && self.max_data <= self.next_offset
     }
 
     /// Whether a FIN has to go out in a packet of its own or with the last data.
@@ -117,7 +117,7 @@ impl Send {
     /// Whether everything written, and the FIN, is acknowledged.
     pub(crate) fn is_finished(&self) -> bool {
         self.fin == Fin::Acknowledged
-            && self.buffer.len() == 0
+            && self.buffer.is_empty()
             && self.acknowledged.prefix() >= self.next_offset
     }
 
