@@ -75,7 +75,7 @@ export class RunFinder {
   constructor(content: Buffer) {
     this.#content = content
     for (let at = 0; at + RunFinder.BLOCK <= content.length; at += RunFinder.BLOCK) {
-      this.#blocks.set(content.latin1Slice(at, at + RunFinder.BLOCK), at)
+      this.#blocks.set(content.toString('latin1', at, at + RunFinder.BLOCK), at)
       const key = content.readUIntBE(at, 3)
       this.#first[key >> 3] = (this.#first[key >> 3] ?? 0) | (1 << (key & 7))
     }
@@ -87,7 +87,7 @@ export class RunFinder {
     for (let at = 0; at + RunFinder.BLOCK <= datagram.length; at++) {
       const key = datagram.readUIntBE(at, 3)
       if (((this.#first[key >> 3] ?? 0) & (1 << (key & 7))) === 0) continue
-      const from = this.#blocks.get(datagram.latin1Slice(at, at + RunFinder.BLOCK))
+      const from = this.#blocks.get(datagram.toString('latin1', at, at + RunFinder.BLOCK))
       if (from !== undefined) longest = Math.max(longest, this.#extend(datagram, at, from))
     }
     return longest

@@ -7,7 +7,7 @@ use crate::{
     config::{FIRST_RETRANSMIT_NS, MAX_ATTEMPTS, MAX_COOKIES, MAX_RETRANSMIT_NS},
     counters::count,
     event::{AttemptId, Established, Event, FailReason, LimitError},
-    message::{self, CONFIRM, Initiation, Message, VERSION, refusal},
+    message::{self, CONFIRM, Initiation, VERSION, refusal},
     noise::Opening,
     parameters::Hello,
     responder::{Source, confirmation, suite_of},

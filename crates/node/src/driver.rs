@@ -156,7 +156,7 @@ impl ObjectFinalize for NativeDriver {
 impl NativeDriver {
     /// Binds the socket and starts the thread. Keeps the process alive until `unref()` or `close()`.
     #[napi(constructor)]
-    pub(crate) fn new(env: Env, options: DriverOptions<'_>) -> Result<Self> {
+    pub fn new(env: Env, options: DriverOptions<'_>) -> Result<Self> {
         let bind = socket_addr(&options.address, options.port, 0)?;
         let mut config = Config {
             congestion_control: congestion_control(&options.congestion_control)?,
@@ -212,7 +212,7 @@ impl NativeDriver {
 
     /// Where the socket is bound.
     #[napi(getter)]
-    pub(crate) fn address(&self) -> LocalAddress {
+    pub fn address(&self) -> LocalAddress {
         let local = self.shell.0.borrow().local;
         LocalAddress {
             address: config::address_text(local),
@@ -223,7 +223,7 @@ impl NativeDriver {
 
     /// Starts a handshake.
     #[napi]
-    pub(crate) fn connect(
+    pub fn connect(
         &self,
         peer: u32,
         address: String,
@@ -257,7 +257,7 @@ impl NativeDriver {
 
     /// Encoded commands of one tick. All are carried out or, if one is malformed, none.
     #[napi]
-    pub(crate) fn submit(&self, commands: &[u8]) -> Result<()> {
+    pub fn submit(&self, commands: &[u8]) -> Result<()> {
         self.with_open(|open| {
             commands::decode(commands, &mut open.commands)
                 .map_err(|malformed| error(Code::Internal, malformed))?;
@@ -269,7 +269,7 @@ impl NativeDriver {
 
     /// Appends to a stream's send buffer.
     #[napi]
-    pub(crate) fn write(&self, stream: u32, chunk: &[u8]) {
+    pub fn write(&self, stream: u32, chunk: &[u8]) {
         self.with_open(|open| {
             commands::write(stream, chunk, &mut open.commands);
             open.submit();
@@ -278,7 +278,7 @@ impl NativeDriver {
 
     /// Takes news. Returns how many elements of `events` were written; 0 when there is no more, and the bell is armed.
     #[napi]
-    pub(crate) fn drain(
+    pub fn drain(
         &self,
         mut events: Float64ArraySlice<'_>,
         mut slab: Uint8ArraySlice<'_>,
@@ -302,13 +302,13 @@ impl NativeDriver {
 
     /// The worker's clock now, in ms on the line of `performance.now()`.
     #[napi]
-    pub(crate) fn now(&self) -> f64 {
+    pub fn now(&self) -> f64 {
         self.shell.0.borrow().line.ms(paceline_udp::now_ns())
     }
 
     /// Counters of the endpoint; the last ones after the end.
     #[napi]
-    pub(crate) fn stats(&self) -> DriverStats {
+    pub fn stats(&self) -> DriverStats {
         let state = self.shell.0.borrow();
         match &state.open {
             Some(open) => DriverStats::from(&open.stats().endpoint),
@@ -318,7 +318,7 @@ impl NativeDriver {
 
     /// Newest measurements of a peer's path, once it has one.
     #[napi]
-    pub(crate) fn peer_stats(&self, peer: u32) -> Either<DriverPathStats, ()> {
+    pub fn peer_stats(&self, peer: u32) -> Either<DriverPathStats, ()> {
         let stats = self.with_open(|open| {
             let slot = open.news.peers().get(peer)?.path?;
             let stats = open.runtime.shared().stats();
@@ -330,7 +330,7 @@ impl NativeDriver {
 
     /// A peer's address now; nothing for one that is unknown or closed.
     #[napi]
-    pub(crate) fn peer_address(&self, peer: u32) -> Either<RemoteAddress, ()> {
+    pub fn peer_address(&self, peer: u32) -> Either<RemoteAddress, ()> {
         let remote = self.with_open(|open| open.news.peers().get(peer).map(|known| known.remote)).flatten();
         or_undefined(remote.map(|remote| RemoteAddress {
             address: config::address_text(remote),
@@ -340,19 +340,19 @@ impl NativeDriver {
 
     /// The process stays alive for this driver.
     #[napi(js_name = "ref")]
-    pub(crate) fn refer(&self, env: Env) {
+    pub fn refer(&self, env: Env) {
         self.set_referred(env, true);
     }
 
     /// The process does not stay alive for this driver.
     #[napi]
-    pub(crate) fn unref(&self, env: Env) {
+    pub fn unref(&self, env: Env) {
         self.set_referred(env, false);
     }
 
     /// Ends everything at once: unsent data is lost, the thread joined, memory freed. Does nothing the second time.
     #[napi]
-    pub(crate) fn close(&self, env: Env) {
+    pub fn close(&self, env: Env) {
         self.shell.close(env);
     }
 

@@ -72,6 +72,13 @@ async function listen(port: number, host: string | undefined, secret: Uint8Array
   })
 }
 
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
 interface ReceiverOptions {
   readonly json: boolean
   readonly quiet: boolean
@@ -84,8 +91,8 @@ class Receiver {
   readonly #count: number
   readonly #options: ReceiverOptions
   readonly #active = new Set<Promise<void>>()
-  /** Why the whole command has to end: a disk that takes no more. */
-  readonly #broken = new AbortController()
+  /** Ends the accepting: an interrupt, or a disk that takes no more. */
+  readonly #stop = new AbortController()
   #stored = 0
   #failed = 0
 
@@ -100,39 +107,39 @@ class Receiver {
     const { address, port } = this.#endpoint.address
     if (this.#options.json) sayJson({ event: 'listening', address, port })
     else say(`listening on ${address.includes(':') ? `[${address}]` : address}:${port}, receiving into ${this.#folder}`)
-    const close = () => void this.#endpoint.close({ deadline: INTERRUPTED_CLOSE_MS }).catch(() => {})
-    interrupt.addEventListener('abort', close, { once: true })
+    const stop = () => this.#stop.abort(interrupt.reason)
+    interrupt.addEventListener('abort', stop, { once: true })
     try {
-      await this.#accept(interrupt)
-      await Promise.all(this.#active)
+      await this.#accept()
+      // An interrupt does not wait for what is under way; closing the endpoint resets it.
+      if (!interrupt.aborted) await Promise.race([Promise.all(this.#active), aborted(interrupt)])
       interrupt.throwIfAborted()
     } finally {
       const stats = this.#endpoint.stats()
-      await this.#endpoint.close({ deadline: CLOSE_MS }).catch(() => {})
+      await this.#endpoint.close({ deadline: interrupt.aborted ? INTERRUPTED_CLOSE_MS : CLOSE_MS }).catch(() => {})
+      await Promise.all(this.#active)
       if (this.#options.json) sayJson({ event: 'closed', ok: this.#failed === 0, stored: this.#stored, failed: this.#failed, stats })
     }
     return this.#failed === 0 ? ExitCode.Ok : ExitCode.Failed
   }
 
-  /** Takes streams until there are enough, or the endpoint is closed under it. */
-  async #accept(interrupt: AbortSignal): Promise<void> {
-    const streams = this.#endpoint[Symbol.asyncIterator]()
-    const broken = new Promise<undefined>((done) => this.#broken.signal.addEventListener('abort', () => done(undefined), { once: true }))
-    for (let accepted = 0; accepted < this.#count && !this.#broken.signal.aborted; accepted++) {
-      const next = streams.next()
-      // Closed because of an interrupt: that is what ends the command, not the error it makes here.
-      next.catch(() => {})
-      const result = await Promise.race([next, broken])
-      if (interrupt.aborted || result === undefined || result.done === true) break
-      const task = this.#receive(result.value).finally(() => this.#active.delete(task))
-      this.#active.add(task)
-      if (this.#active.size >= MAX_FILES_AT_ONCE) await Promise.race(this.#active)
+  /** Takes streams until there are enough, or there is a reason to stop. */
+  async #accept(): Promise<void> {
+    if (this.#stop.signal.aborted) return
+    let accepted = 0
+    try {
+      for await (const stream of this.#endpoint.streams({ signal: this.#stop.signal })) {
+        const task = this.#receive(stream).finally(() => this.#active.delete(task))
+        this.#active.add(task)
+        if (++accepted >= this.#count) return
+        if (this.#active.size >= MAX_FILES_AT_ONCE) await Promise.race(this.#active)
+      }
+    } catch (error) {
+      if (!this.#stop.signal.aborted) throw error
     }
   }
 
   async #receive(stream: Stream): Promise<void> {
-    // What goes wrong on a stream comes out of its reader and its writer; as an event it would end the process.
-    stream.on('error', () => {})
     const file = new IncomingFile(stream, this.#folder, this.#options)
     try {
       const answer = await file.run()
@@ -141,7 +148,7 @@ class Receiver {
     } catch (error) {
       this.#failed++
       this.#complain(file, error)
-      if (error instanceof DiskError && isLocalDisk(error)) this.#broken.abort()
+      if (error instanceof DiskError && isLocalDisk(error)) this.#stop.abort(error)
     }
   }
 

@@ -138,18 +138,9 @@ class Transfer {
     const begin = performance.now()
     const stream = peer.openStream()
     const counted = this.#count(stream)
-    // The answer normally comes last. One that comes early is a refusal, and stops the writing.
-    const answered = readAnswer(new ByteReader(stream)).then(
-      (answer) => {
-        if (answer.verdict !== Verdict.Stored) stop.abort(refusal(name, answer))
-        return answer
-      },
-      (error: unknown) => {
-        stop.abort(error)
-        throw error
-      },
-    )
-    answered.catch(() => {})
+    // The answer normally comes last. One that comes early is a refusal, and stops the writing; so does a stream that breaks.
+    const answered = this.#readAnswer(stream)
+    answered.catch((error: unknown) => stop.abort(error))
     try {
       await this.#write(stream, stop.signal, progress)
       await stream.flush({ signal: stop.signal })
@@ -168,6 +159,14 @@ class Transfer {
       progress.clear()
       interrupt.removeEventListener('abort', stopNow)
     }
+  }
+
+  async #readAnswer(stream: Stream): Promise<Answer> {
+    const reader = new ByteReader(stream)
+    const answer = await readAnswer(reader)
+    if (answer.verdict !== Verdict.Stored) throw refusal(this.#source.name, answer)
+    if ((await reader.some(1)) !== undefined) throw new ProtocolError("expected the end of the stream after the receiver's answer, got more bytes")
+    return answer
   }
 
   async #count(stream: Stream): Promise<void> {
