@@ -1,4 +1,6 @@
 import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import test from 'ava'
 import { FailureNumber } from '../../packages/paceline/src/driver.js'
 import { closed, join, joinStreams, pattern, readAll, state, turns, until } from '../support/endpoints.js'
@@ -154,7 +156,7 @@ test('after the peer has closed: writes fail, the end does not', async (t) => {
 test('stopReading() drops what comes and lets the sending half go on', async (t) => {
   const { local, remote, receiverDriver } = await joinStreams(t)
   remote.stopReading()
-  t.deepEqual(await remote.chunks().next(), { done: true, value: undefined })
+  await t.throwsAsync(remote.chunks().next(), { code: 'ERR_PACELINE_STREAM_CLOSED' })
   await local.writer.write(Buffer.alloc(1 << 20))
   await local.flush()
   t.is(remote.stats.bytesRead, 1)
@@ -170,4 +172,18 @@ test('await using: asyncDispose closes', async (t) => {
   await local[Symbol.asyncDispose]()
   t.is((await reading).toString(), 'x')
   await local[Symbol.asyncDispose]()
+})
+
+test('closing while somebody reads: an error for the reader, never an end that looks like all', async (t) => {
+  for (const lane of ['iterator', 'pipeline'] as const) {
+    const { local, remote } = await joinStreams(t)
+    const reading = lane === 'iterator' ? readAll(remote) : pipeline(remote, new PassThrough().resume())
+    await local.writer.write('not all')
+    t.is(await state(reading), 'pending')
+    const expected = t.throwsAsync(reading as Promise<unknown>, { code: 'ERR_PACELINE_STREAM_CLOSED' }, lane)
+    t.deepEqual(await remote.close(), { acknowledged: 0, undelivered: 0 })
+    await expected
+    await Promise.all([closed(remote), closed(local)])
+    t.is((local.errored as { errorCode?: number } | null)?.errorCode, 0)
+  }
 })

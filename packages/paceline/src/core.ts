@@ -1,5 +1,6 @@
 import { wait, type Waiter } from './abort.js'
 import { SendBudget } from './budget.js'
+import type { CloseResult } from './closing.js'
 import { CommandQueue } from './commands.js'
 import type { RecordBudget } from './completions.js'
 import { channels, debug } from './diagnostics.js'
@@ -9,7 +10,7 @@ import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
 import { Peer } from './peer.js'
 import type { ReceiveHalf } from './receiving.js'
-import { Stream, type CloseResult } from './stream.js'
+import { Stream } from './stream.js'
 
 /** What the endpoint's options decide here. */
 export interface CoreSettings {
@@ -72,6 +73,7 @@ export class Core implements EventSink {
       self.deref()?.wake()
     }
     forgotten.register(this, driver, this)
+    this.commands.acceptStreams(0)
   }
 
   /** The driver has news. */

@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { wait } from './abort.js'
+import { DISPOSE_DEADLINE, type CloseResult } from './closing.js'
 import { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import type { Driver, DriverStats } from './driver.js'
@@ -24,7 +25,7 @@ import {
 } from './options.js'
 import type { Peer } from './peer.js'
 import { checkSecret } from './secret.js'
-import { DISPOSE_DEADLINE, type CloseResult, type Stream } from './stream.js'
+import type { Stream } from './stream.js'
 
 /** Counters of an endpoint. */
 export type EndpointStats = DriverStats

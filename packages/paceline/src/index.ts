@@ -13,6 +13,7 @@
  * @module
  */
 export { Chunks } from './chunks.js'
+export type { CloseResult } from './closing.js'
 export { Completion, Completions, type CompletionPacket } from './completions.js'
 export type { Driver, DriverConnectOptions, DriverPathStats, DriverStats } from './driver.js'
 export { Endpoint, type DriverFactory, type EndpointStats } from './endpoint.js'
@@ -42,5 +43,5 @@ export {
 } from './options.js'
 export { Peer, type PathStats, type PeerAddress } from './peer.js'
 export { formatSecret, generateSecret, parseSecret, readSecretFile, type Secret } from './secret.js'
-export { Stream, type CloseResult, type StreamStats } from './stream.js'
+export { Stream, type StreamStats } from './stream.js'
 export { Writer, type Writable } from './writer.js'

@@ -1,9 +1,10 @@
+import { DISPOSE_DEADLINE, type CloseResult } from './closing.js'
 import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import type { DriverPathStats } from './driver.js'
 import { AbortError, PeerError, type PacelineError } from './errors.js'
 import { bitrateOption, numberOption, objectOption, priorityOption, signalOption, type CloseOptions, type OpenStreamOptions } from './options.js'
-import { DISPOSE_DEADLINE, type CloseResult, type Stream } from './stream.js'
+import type { Stream } from './stream.js'
 
 /** Newest measurements of the path to a peer. */
 export type PathStats = DriverPathStats

@@ -1,5 +1,6 @@
 import type { Waiter } from './abort.js'
 import type { CommandQueue } from './commands.js'
+import { StreamError } from './errors.js'
 import { Fifo } from './fifo.js'
 
 /** What a receiving half needs from its endpoint. */
@@ -63,9 +64,14 @@ export class ReceiveHalf {
     return this.#inbox.length === 0 ? 0 : this.received - this.consumed
   }
 
-  /** Nothing will come any more: all was taken, or somebody said stop. */
+  /** Everything has arrived and was taken. */
   get complete(): boolean {
-    return this.#stopped || (this.ended && !this.#lost && this.#inbox.length === 0)
+    return this.ended && !this.#lost && this.#inbox.length === 0
+  }
+
+  /** Nobody will miss anything: all was taken, or reading was stopped while nobody read. */
+  get settled(): boolean {
+    return this.complete || (this.#stopped && !this.stock)
   }
 
   get stopped(): boolean {
@@ -74,7 +80,7 @@ export class ReceiveHalf {
 
   data(chunk: Buffer): void {
     this.received += chunk.length
-    if (this.#stopped || this.#failure !== undefined) return
+    if (this.#failure !== undefined) return
     if (this.#inbox.length > 0) {
       this.#inbox.push(chunk)
     } else if (this.#waiters.length > 0) {
@@ -129,19 +135,18 @@ export class ReceiveHalf {
     this.#waiters = this.#waiters.filter((entry) => entry !== waiter)
   }
 
-  /** Ends the readable side of a half that is complete, without anybody reading. */
+  /** Ends the readable side of a half that is settled, without anybody reading. */
   finish(): void {
-    if (!this.complete) return
+    if (!this.settled) return
     this.#pushEnd()
     this.#readable.read(0)
   }
 
-  /** Drops what is here and what will come. */
+  /** Drops what is here and what will come. Who reads gets an error, never an end: that would look like all there was. */
   stop(): void {
-    if (this.#stopped) return
+    if (this.#stopped || this.complete) return
     this.#stopped = true
-    this.#inbox.clear()
-    this.#endWaiters()
+    this.fail(new StreamError('ERR_PACELINE_STREAM_CLOSED', 'reading was stopped before the end of the stream'))
     this.finish()
   }
 

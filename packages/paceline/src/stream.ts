@@ -2,6 +2,7 @@ import { Duplex } from 'node:stream'
 import type { ReadableStream, WritableStream } from 'node:stream/web'
 import { wait } from './abort.js'
 import { Chunks } from './chunks.js'
+import { acknowledgedBy, DISPOSE_DEADLINE, type CloseResult } from './closing.js'
 import { Recorder, type Completions } from './completions.js'
 import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
@@ -12,14 +13,6 @@ import type { Peer } from './peer.js'
 import { ReceiveHalf } from './receiving.js'
 import { SendHalf } from './sending.js'
 import { Writer } from './writer.js'
-
-/** How many bytes got there. */
-export interface CloseResult {
-  /** Bytes the peer has acknowledged. */
-  acknowledged: number
-  /** Bytes accepted from the application and not acknowledged. */
-  undelivered: number
-}
 
 /** Counters of a stream, in bytes. */
 export interface StreamStats {
@@ -37,8 +30,6 @@ export interface StreamStats {
 
 /** Longest wait for the final count of acknowledged bytes after a stream has failed, in ms. It comes with the failure, or never. */
 const FINAL_COUNT_WAIT = 100
-/** Deadline of `await using`, in ms. */
-export const DISPOSE_DEADLINE = 30_000
 /** Chunks of 64 KiB go through `pipe` without a pause, up to four of them. */
 const WRITABLE_HIGH_WATER_MARK = 256 * 1024
 const READABLE_HIGH_WATER_MARK = 64 * 1024
@@ -165,10 +156,12 @@ export class Stream extends Duplex {
       throw error
     }
     if (!this.writableEnded && !this.destroyed) this.end()
-    const acknowledged = await this.#acknowledgedAll(deadline, signal)
+    const acknowledged = await acknowledgedBy(this.#send, deadline, signal, (error) => {
+      this._abort(error)
+    })
     if (acknowledged) {
       if (!this.#receive.ended) this.stopReading()
-      else if (this.#receive.complete) this.#receive.finish()
+      else this.#receive.finish()
     } else {
       this.#abandon(DEFAULT_RESET_CODE)
       await this.#finalCount()
@@ -181,10 +174,10 @@ export class Stream extends Duplex {
     this.#abandon(integerOption('code', code, DEFAULT_RESET_CODE, DEFAULT_RESET_CODE, Number.MAX_SAFE_INTEGER))
   }
 
-  /** Drops what has arrived and what will; the sending half goes on. */
+  /** Drops what has arrived and what will; the sending half goes on. Who reads gets an error. */
   stopReading(): void {
-    if (this.#receive.stopped) return
-    if (!this.#over && !this.#receive.ended) this.#core.commands.stopReading(this.id)
+    if (this.#receive.stopped || this.#receive.complete) return
+    if (!this.#failed && !this.#receive.ended) this.#core.commands.stopReading(this.id)
     this.#receive.stop()
   }
 
@@ -243,7 +236,7 @@ export class Stream extends Duplex {
 
   /** @internal */
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    if (error === null && this.writableFinished && this.#receive.complete && this.#failure === undefined) {
+    if (error === null && this.writableFinished && this.#receive.settled && this.#failure === undefined) {
       // Complete from the application's view. 'close' waits for the acknowledgements.
       this.#whenOver(() => {
         const failure = this.#failure
@@ -310,6 +303,8 @@ export class Stream extends Duplex {
     // Nobody may read a half that carried nothing: end it, so that 'close' comes. Only if the application has ended its own
     // half; otherwise it may not have seen the stream yet, and would miss 'end'.
     if (this.writableEnded && !this.#receive.stock) this.#receive.finish()
+    // Somebody reads through the stock machinery, where only an error can say that it is not all.
+    if (this.#receive.stopped && !this.#receive.settled) this.#fail(new StreamError('ERR_PACELINE_STREAM_CLOSED'))
     if (channels.streamClosed.hasSubscribers) channels.streamClosed.publish({ stream: this, ...this.#result() })
     this.#settleOver()
   }
@@ -421,24 +416,6 @@ export class Stream extends Duplex {
     const waiting = this.#onOver
     this.#onOver = []
     for (const run of waiting) run()
-  }
-
-  /** Whether everything, with the FIN, was acknowledged before the deadline, a failure, or an abort. */
-  #acknowledgedAll(deadline: number, signal: AbortSignal | undefined): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined
-    return wait<boolean>(
-      signal,
-      (waiter) => {
-        // setTimeout takes at most 2^31-1 ms; that is three weeks.
-        if (deadline < 2 ** 31) timer = setTimeout(() => waiter.resolve(false), deadline)
-        this.#send.awaitAcknowledged(Infinity, { resolve: () => waiter.resolve(true), reject: () => waiter.resolve(false) })
-      },
-      (_waiter, error) => {
-        this._abort(error)
-      },
-    ).finally(() => {
-      clearTimeout(timer)
-    })
   }
 
   /** The driver's final count of acknowledged bytes, or what is known if it does not come. */

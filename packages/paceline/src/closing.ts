@@ -1,0 +1,50 @@
+import { wait } from './abort.js'
+import type { AbortError } from './errors.js'
+import type { SendHalf } from './sending.js'
+
+/** How many bytes got there. */
+export interface CloseResult {
+  /** Bytes the peer has acknowledged. */
+  acknowledged: number
+  /** Bytes accepted from the application and not acknowledged. */
+  undelivered: number
+}
+
+/** Deadline of `await using`, and of closing a peer or an endpoint, in ms. */
+export const DISPOSE_DEADLINE = 30_000
+
+/** `setTimeout` takes no more, in ms: three weeks. */
+const LONGEST_TIMER = 2 ** 31 - 1
+
+/** Whether everything, with the FIN, is acknowledged before the deadline or a failure. */
+export function acknowledgedBy(
+  send: SendHalf,
+  deadline: number,
+  signal: AbortSignal | undefined,
+  onAbort: (error: AbortError) => void,
+): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  return wait<boolean>(
+    signal,
+    (waiter) => {
+      if (deadline <= LONGEST_TIMER) {
+        timer = setTimeout(() => {
+          waiter.resolve(false)
+        }, deadline)
+      }
+      send.awaitAcknowledged(Infinity, {
+        resolve: () => {
+          waiter.resolve(true)
+        },
+        reject: () => {
+          waiter.resolve(false)
+        },
+      })
+    },
+    (_waiter, error) => {
+      onAbort(error)
+    },
+  ).finally(() => {
+    clearTimeout(timer)
+  })
+}
