@@ -177,13 +177,12 @@ test('await using: asyncDispose closes', async (t) => {
 test('closing while somebody reads: an error for the reader, never an end that looks like all', async (t) => {
   for (const lane of ['iterator', 'pipeline'] as const) {
     const { local, remote } = await joinStreams(t)
-    const reading = lane === 'iterator' ? readAll(remote) : pipeline(remote, new PassThrough().resume())
+    const reading: Promise<unknown> = lane === 'iterator' ? readAll(remote) : pipeline(remote, new PassThrough().resume())
     await local.writer.write('not all')
     t.is(await state(reading), 'pending')
-    const expected = t.throwsAsync(reading as Promise<unknown>, { code: 'ERR_PACELINE_STREAM_CLOSED' }, lane)
+    const expected = t.throwsAsync(reading, { code: 'ERR_PACELINE_STREAM_CLOSED' }, lane)
     t.deepEqual(await remote.close(), { acknowledged: 0, undelivered: 0 })
     await expected
     await Promise.all([closed(remote), closed(local)])
-    t.is((local.errored as { errorCode?: number } | null)?.errorCode, 0)
   }
 })

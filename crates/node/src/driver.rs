@@ -1,5 +1,7 @@
 //! The class JavaScript sees: the `Driver` of `packages/paceline/src/driver.ts` over a socket and a thread.
 
+#![allow(unreachable_pub, reason = "napi exports methods that are `pub`, whatever the type is")]
+
 use crate::{
     clock::Line,
     commands,

@@ -14,7 +14,7 @@ mod world;
 
 pub use environment::SimEnvironment;
 pub use log::Log;
-pub use network::{Faults, Link};
+pub use network::{Captured, Faults, Link};
 pub use rng::Rng;
 pub use transfer::{Broken, Report, Transfer};
 pub use world::{NodeId, World};

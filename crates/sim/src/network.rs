@@ -120,6 +120,21 @@ pub(crate) struct Network {
     inboxes: Vec<(SocketAddr, VecDeque<Datagram>)>,
     pub(crate) datagrams: u64,
     pub(crate) largest: usize,
+    /// Copies of everything sent, while somebody listens in.
+    pub(crate) captured: Option<Vec<Captured>>,
+}
+
+/// A datagram as an observer of the network sees it.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// Source.
+    pub from: SocketAddr,
+    /// Destination.
+    pub to: SocketAddr,
+    /// UDP payload.
+    pub bytes: Vec<u8>,
+    /// When it was sent, ns.
+    pub at_ns: u64,
 }
 
 impl Network {
@@ -133,6 +148,7 @@ impl Network {
             inboxes: Vec::new(),
             datagrams: 0,
             largest: 0,
+            captured: None,
         }
     }
 
@@ -159,6 +175,9 @@ impl Network {
     pub(crate) fn send(&mut self, now_ns: u64, from: SocketAddr, to: SocketAddr, ecn: Ecn, bytes: &[u8]) {
         self.datagrams += 1;
         self.largest = self.largest.max(bytes.len());
+        if let Some(captured) = &mut self.captured {
+            captured.push(Captured { from, to, bytes: bytes.to_vec(), at_ns: now_ns });
+        }
         let Some(direction) = self.directions.iter_mut().find(|d| d.from == from && d.to == to) else {
             return;
         };
@@ -202,6 +221,14 @@ impl Network {
             let in_flight = InFlight { at_ns, sequence: self.sequence, held_back, datagram };
             self.in_flight.push(Reverse(in_flight));
         }
+    }
+
+    /// A datagram that somebody puts onto the last hop: it arrives now.
+    pub(crate) fn inject(&mut self, now_ns: u64, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.sequence += 1;
+        let datagram = Datagram { from, to, ecn: Ecn::NotEct, bytes: bytes.to_vec(), at_ns: now_ns };
+        let in_flight = InFlight { at_ns: now_ns, sequence: self.sequence, held_back: false, datagram };
+        self.in_flight.push(Reverse(in_flight));
     }
 
     /// When the next datagram arrives.

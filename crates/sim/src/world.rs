@@ -3,7 +3,7 @@
 use crate::{
     environment::{SimEnvironment, Wires},
     log::Log,
-    network::{Faults, Link, Network},
+    network::{Captured, Faults, Link, Network},
     rng::Rng,
 };
 use paceline_transport::{
@@ -158,6 +158,26 @@ impl World {
     pub fn datagrams(&self) -> (u64, usize) {
         let wires = self.wires.borrow();
         (wires.network.datagrams, wires.network.largest)
+    }
+
+    /// Starts to keep a copy of every datagram sent.
+    pub fn capture(&mut self) {
+        self.wires.borrow_mut().network.captured = Some(Vec::new());
+    }
+
+    /// The copies kept since the last call.
+    pub fn captured(&mut self) -> Vec<Captured> {
+        self.wires.borrow_mut().network.captured.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// An attacker's datagram: arrives at once, from any address.
+    pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.wires.borrow_mut().network.inject(self.now_ns, from, to, bytes);
+    }
+
+    /// Steps until `until_ns`.
+    pub fn run_until(&mut self, until_ns: u64) {
+        while self.advance(until_ns) {}
     }
 
     /// Datagrams on their way.

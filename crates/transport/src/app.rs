@@ -119,7 +119,7 @@ pub struct Record {
 }
 
 /// The newest state of a stream. Totals never go back.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct StreamUpdate {
     /// Which stream.
     pub stream: StreamId,

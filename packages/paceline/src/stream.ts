@@ -300,9 +300,9 @@ export class Stream extends Duplex {
       this.#accepted ??= this.#acceptedBytes()
       this.#send.close(acknowledged)
     }
-    // Nobody may read a half that carried nothing: end it, so that 'close' comes. Only if the application has ended its own
-    // half; otherwise it may not have seen the stream yet, and would miss 'end'.
-    if (this.writableEnded && !this.#receive.stock) this.#receive.finish()
+    // Nobody may read a half that carried nothing: end it, so that 'close' comes. Only if the application has opened the
+    // stream or ended its half; otherwise it may not have seen the stream yet, and would miss 'end'.
+    if ((this.writableEnded || this.id % 2 === 1) && !this.#receive.stock) this.#receive.finish()
     // Somebody reads through the stock machinery, where only an error can say that it is not all.
     if (this.#receive.stopped && !this.#receive.settled) this.#fail(new StreamError('ERR_PACELINE_STREAM_CLOSED'))
     if (channels.streamClosed.hasSubscribers) channels.streamClosed.publish({ stream: this, ...this.#result() })
