@@ -238,10 +238,13 @@ export class MemoryDriver implements Driver {
     this.#news.length = 0
   }
 
-  /** Ends a stream from inside, as a timeout would. */
+  /** Ends a stream from inside, as a timeout would; a little later on the other side, too. */
   failStream(id: number, failure: number, detail = 0): void {
     const end = this.#ends.get(id)
-    if (end !== undefined) this.#finish(end, [failure, detail])
+    if (end === undefined) return
+    const { remote } = end
+    this.#finish(end, [failure, detail])
+    if (remote !== undefined) this.network.carry(() => remote.driver.#finish(remote, [failure, detail]))
   }
 
   failPeer(id: number, failure: number, detail = 0): void {
@@ -256,6 +259,8 @@ export class MemoryDriver implements Driver {
   priorityOf(id: number): number | undefined {
     return this.#ends.get(id)?.priority
   }
+
+  dump(): unknown { return [...this.#ends.values()].map((e) => ({ id: e.id, written: e.written, sealed: e.sealed, ack: e.acknowledged, limit: e.windowLimit, fin: [e.finQueued, e.finSent, e.finAcknowledged], want: [e.wantRoom, e.wantAcknowledged], over: e.over, finr: e.finReceived, rover: e.remote?.over, rcons: e.remote?.consumed, rrec: e.remote?.received, rstop: e.remote?.stopped })) }
 
   #takeId(): number {
     this.#nextId += 2

@@ -131,11 +131,7 @@ mod tests {
                 let mut batch = take();
                 if batch == 0 {
                     held.release();
-                    batch = take();
-                    if batch == 0 {
-                        break;
-                    }
-                    held.hold();
+                    break;
                 }
                 taken += batch;
             }
