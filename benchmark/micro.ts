@@ -4,6 +4,8 @@ import type { Options, Printer } from './results.ts'
 
 /** Calls whose cost is that of JavaScript alone; what crosses into native code is measured by whole transfers. */
 export async function micro(_options: Options, print: Printer): Promise<void> {
+  // benny announces its suites on stdout, which belongs to results.
+  console.log = console.error
   const text = formatSecret(generateSecret())
   const secret = generateSecret()
   await suite(

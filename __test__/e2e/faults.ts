@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Endpoint, generateSecret } from 'paceline'
@@ -144,7 +144,10 @@ testWith(['mount'], 'output folder full: before it starts, before a byte travels
   const second = await startReceiver(t, { ...here, out })
   const sender = send(second.port, middle, '--max-bitrate', '20M')
   while (!existsSync(join(out, 'middle.part'))) await new Promise((resolve) => setTimeout(resolve, 5))
-  t.throws(() => writeRandomFile(out, 'filler', 4 << 20), { code: 'ENOSPC' })
+  const fill = () => {
+    for (;;) appendFileSync(join(out, 'filler'), Buffer.alloc(4096))
+  }
+  t.throws(fill, { code: 'ENOSPC' })
   checkFault(t, await sender.ended, /refusal: the receiver's disk: ENOSPC \(the disk is full\)/)
   checkFault(t, await second.receiver.ended, /expected middle to arrive whole, got: .*ENOSPC/)
   t.deepEqual(readdirSync(out), ['filler'], 'no partial file is left')

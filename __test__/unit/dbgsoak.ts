@@ -89,7 +89,8 @@ async function read(stream: Stream, choose: (below: number) => number, log: (m: 
   else if (way === 2) {
     stream.on('data', check)
     stream.on('error', () => undefined)
-    await new Promise<void>((resolve) => stream.once('end', resolve).once('close', resolve))
+    // It may have been reset before anybody saw it.
+    if (!stream.closed) await new Promise<void>((resolve) => stream.once('end', resolve).once('close', resolve))
   } else {
     for await (const chunk of stream) {
       check(chunk)

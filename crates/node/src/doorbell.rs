@@ -131,7 +131,11 @@ mod tests {
                 let mut batch = take();
                 if batch == 0 {
                     held.release();
-                    break;
+                    batch = take();
+                    if batch == 0 {
+                        break;
+                    }
+                    held.hold();
                 }
                 taken += batch;
             }

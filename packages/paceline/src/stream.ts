@@ -239,15 +239,16 @@ export class Stream extends Duplex {
     if (error === null && this.writableFinished && this.#receive.settled && this.#failure === undefined) {
       // Complete from the application's view. 'close' waits for the acknowledgements.
       this.#whenOver(() => {
-        const failure = this.#failure
         const ownDoing = this.#resetCode !== undefined
-        callback(failure !== undefined && !ownDoing && this.listenerCount('error') > 0 ? failure : null)
+        if (this.#failure === undefined || ownDoing) callback(null)
+        else this.#emitHarmlessly(this.#failure, callback)
       })
       return
     }
     const known = error !== null && (error === this.#failure || error === this.#send.failure)
     this.#endBoth(this.#failure ?? error ?? new StreamError('ERR_PACELINE_STREAM_CLOSED'), error)
-    callback(known && this.listenerCount('error') === 0 ? null : error)
+    if (known) this.#emitHarmlessly(error, callback)
+    else callback(error)
   }
 
   /** Ends the stream because of something here that is not the user's destroy(): abort, fail. @internal */
@@ -404,6 +405,12 @@ export class Stream extends Duplex {
     this.#send.fail(new StreamError('ERR_PACELINE_STREAM_CLOSED', 'the peer has closed the stream'))
     if (this.readableEnded) this.destroy()
     else this.once('end', () => this.destroy())
+  }
+
+  /** 'error' without a listener would end the process; who listens when it is emitted is known only then. */
+  #emitHarmlessly(error: Error, callback: (error?: Error | null) => void): void {
+    this.on('error', () => undefined)
+    callback(error)
   }
 
   #whenOver(run: () => void): void {

@@ -102,6 +102,17 @@ fn bbr_shares_with_itself_and_with_cubic() {
 }
 
 #[test]
+fn bbr_follows_a_rate_and_an_rtt_that_change() {
+    // A quarter of the rate after 5 of 10 s.
+    let slower = median(Path { step: Some((5 * SECOND, 50_000_000, 20 * MS)), ..WAN.loss(10_000) }, &[BBR]);
+    assert!(slower.share[0] >= 0.85, "{slower:?}");
+    // Four times the RTT: BBR's minimum, and ours, hold the old one for 10 s.
+    let step = Some((5 * SECOND, 200_000_000, 80 * MS));
+    let longer = median(Path { step, duration_ns: 30 * SECOND, ..WAN.loss(10_000) }, &[BBR]);
+    assert!(longer.share[0] >= 0.6, "{longer:?}");
+}
+
+#[test]
 fn cubic_fills_a_clean_path_and_a_gigabit() {
     let share_wan = share(WAN, CUBIC);
     assert!(share_wan >= 0.96, "{share_wan}");

@@ -1,13 +1,11 @@
-//! Departure times, catch-up after a stall, and the endpoint's bucket.
+//! Departure times, and catch-up after a stall.
 
-use super::Noise;
+use super::{Noise, RATES};
 use crate::{
-    Algorithm, Controller, Pacer, TokenBucket,
+    Algorithm, Controller, Pacer,
     time::{MS, SECOND},
 };
 use std::collections::{BTreeMap, VecDeque};
-
-const RATES: [u64; 6] = [20_000, 1_250_000, 25_000_000, 125_000_000, 1_250_000_000, 12_500_000_000];
 
 fn controller_with_rtt(rtt_ns: u64) -> Controller {
     let mut controller = Controller::new(Algorithm::Bbr, 1472, 1);
@@ -388,51 +386,4 @@ fn a_train_is_four_milliseconds_at_most() {
         (0..20).take_while(|_| pacer.admit(SECOND, 50_000, 50_000_000, smoothed_ns, 50_000).is_ok()).count()
     };
     assert_eq!([admitted(0), admitted(2 * MS), admitted(3 * MS), admitted(20 * MS)], [2, 2, 3, 4]);
-}
-
-#[test]
-fn a_bucket_fills_exactly_and_says_when() {
-    let mut noise = Noise::new(7);
-    for rate in RATES {
-        let burst = 131_072;
-        let mut bucket = TokenBucket::new(rate, burst, 5 * SECOND);
-        let (mut now, mut taken, start) = (5 * SECOND, 0u128, 5 * SECOND);
-        for _ in 0..5_000 {
-            let bytes = 1 + noise.below(65_507);
-            if let Err(at) = bucket.take(now, bytes) {
-                assert!(at > now);
-                let mut early = bucket.clone();
-                assert_eq!(early.take(at - 1, bytes), Err(at), "one nanosecond early");
-                now = at;
-                assert_eq!(bucket.take(now, bytes), Ok(()), "when it said");
-            }
-            taken += u128::from(bytes);
-            let filled = u128::from(rate) * u128::from(now - start) / u128::from(SECOND);
-            assert!(taken <= filled + u128::from(burst), "never more than the burst ahead");
-        }
-        let filled = u128::from(rate) * u128::from(now - start) / u128::from(SECOND);
-        assert!(taken + u128::from(rate / SECOND + 1) >= filled, "and never behind: {taken} of {filled}");
-    }
-}
-
-#[test]
-fn a_bucket_refunds_goes_into_debt_and_changes_its_rate() {
-    let mut bucket = TokenBucket::new(1_000, 100, 0);
-    assert_eq!(bucket.take(0, 100), Ok(()));
-    assert_eq!(bucket.take(0, 1), Err(MS));
-    bucket.refund(40);
-    assert_eq!(bucket.take(0, 40), Ok(()));
-    bucket.refund(1_000);
-    assert_eq!(bucket.take(0, 101), Ok(()), "a full bucket lets go what is larger than itself");
-    assert_eq!(bucket.take(0, 100), Err(101 * MS), "and is in debt for it");
-    bucket.set_rate(50 * MS, 10_000);
-    assert_eq!(bucket.take(50 * MS, 100), Err(50 * MS + 5_100_000));
-    assert_eq!(bucket.take(SECOND, 100), Ok(()));
-    assert_eq!(bucket.take(MS, 100), Err(SECOND + 10 * MS), "its clock does not step back");
-    // Nothing overflows.
-    let mut bucket = TokenBucket::new(u64::MAX, u64::MAX, 0);
-    bucket.refund(u64::MAX);
-    assert_eq!(bucket.take(u64::MAX, u64::MAX), Ok(()));
-    bucket.set_rate(u64::MAX, 0);
-    assert_eq!(bucket.take(u64::MAX, u64::MAX), Err(u64::MAX));
 }

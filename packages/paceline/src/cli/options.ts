@@ -65,7 +65,8 @@ function unknownOption(command: string, specs: OptionSpecs, written: string): Us
 /** The known word that a typing error most likely meant. */
 export function suggest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined
-  let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1
+  // Two letters swapped count as two changes.
+  let bestDistance = word.length <= 3 ? 2 : 3
   for (const candidate of known) {
     const distance = word.length > 1 && candidate.startsWith(word) ? 1 : editDistance(word, candidate)
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance]
