@@ -36,7 +36,10 @@ const steps = [
         '--output-dir', 'binding', '--js', 'index.js', '--dts', 'index.d.ts'],
     ],
     cwd: PACKAGE,
-    hint: 'The native part needs Rust and a C compiler (Debian: build-essential; macOS: xcode-select --install).',
+    hint: {
+      when: /linker .* not found|failed to find tool|ToolNotFound|No such file or directory/,
+      text: 'the native part needs a C compiler (Debian: apt-get install build-essential; macOS: xcode-select --install)',
+    },
   },
   {
     name: 'typescript',
@@ -102,7 +105,7 @@ function showProgress(step, start) {
   let newestLine = ''
   const draw = () => {
     const head = `${frames[frame++ % frames.length]} ${step.doing}, ${seconds()} s  `
-    const room = Math.max(0, (process.stderr.columns ?? 80) - head.length - 1)
+    const room = Math.max(0, (process.stderr.columns || 80) - head.length - 1)
     process.stderr.write(`\r\x1b[2K${head}\x1b[2m${newestLine.slice(0, room)}\x1b[22m`)
   }
   draw()
@@ -141,7 +144,7 @@ async function perform(step) {
   if (isStopping()) return
   process.stderr.write(output.endsWith('\n') ? output : `${output}\n`)
   const shown = [command, ...args].map((part) => (part.startsWith(root) ? relative(root, part) : part)).join(' ')
-  if (step.hint !== undefined) process.stderr.write(`setup: ${step.hint}\n`)
+  if (step.hint?.when.test(output)) process.stderr.write(`setup: ${step.hint.text}\n`)
   fail(error === undefined ? `${step.name} failed with exit code ${code}: ${shown}` : `cannot run ${command}: ${error.message}`)
 }
 

@@ -75,8 +75,8 @@ if (port !== undefined && !isStopping()) {
   let lastLine = ''
   createInterface({ input: sender.stdout }).on('line', (line) => (lastLine = line))
   const sent = await ended(sender)
-  // The receiver ends by itself after the last file; after a failed sender it would wait for ever.
-  if (sent !== 0) receiver.kill('SIGTERM')
+  // The receiver ends by itself after the last file; after a failed sender it would wait for ever, for files that nobody wants.
+  if (sent !== 0) receiver.kill('SIGKILL')
   const receivedCode = await receiverEnded
   if (!isStopping()) {
     if (lastLine === '') process.exitCode = sent || 1

@@ -260,8 +260,6 @@ export class MemoryDriver implements Driver {
     return this.#ends.get(id)?.priority
   }
 
-  dump(): unknown { return [...this.#ends.values()].map((e) => ({ id: e.id, written: e.written, sealed: e.sealed, ack: e.acknowledged, limit: e.windowLimit, fin: [e.finQueued, e.finSent, e.finAcknowledged], want: [e.wantRoom, e.wantAcknowledged], over: e.over, finr: e.finReceived, rover: e.remote?.over, rcons: e.remote?.consumed, rrec: e.remote?.received, rstop: e.remote?.stopped })) }
-
   #takeId(): number {
     this.#nextId += 2
     return this.#nextId - 2

@@ -169,3 +169,20 @@ test('signals are let go: no listener is left on a signal that lives long', asyn
   await local.close({ signal })
   t.is(listeners, 0)
 })
+
+test('one signal for everything is one listener', async (t) => {
+  const { local, remote, peer } = await joinStreams(t, { window: 64 * KiB }, { sendBufferBytes: 64 * KiB })
+  const controller = new AbortController()
+  const { signal } = controller
+  let added = 0
+  const add = signal.addEventListener.bind(signal)
+  signal.addEventListener = (...args: Parameters<typeof add>) => ((added += 1), add(...args))
+  const waits: Promise<unknown>[] = [local.writer.write(Buffer.alloc(1 << 20), { signal }), remote.chunks({ signal }).next()]
+  for (let count = 0; count < 20; count += 1) waits.push(local.flush({ signal }))
+  const stream = peer.openStream({ signal })
+  await waits[1]
+  controller.abort(reason)
+  for (const [index, wait] of waits.entries()) if (index !== 1) await t.throwsAsync(wait, abortion)
+  t.true(stream.destroyed)
+  t.is(added, 1)
+})

@@ -100,9 +100,10 @@ fn at_most_four_cookies_each_once() {
     let mut answered = 0;
     for i in 0..10 {
         let cookie = only(server.exchange(i * REPLY_GAP_NS, client.address, initiation.bytes()));
-        for _ in 0..2 {
-            answered += client.exchange(0, server.address, cookie.bytes()).len();
-        }
+        let first = client.exchange(0, server.address, cookie.bytes()).len();
+        assert_eq!(first, usize::from(i < u64::from(MAX_COOKIES)));
+        assert!(client.exchange(0, server.address, cookie.bytes()).is_empty(), "the same again");
+        answered += first;
     }
     let counters = client.counters();
     assert_eq!((answered, counters.cookies_received, counters.cookies_dropped), (4, MAX_COOKIES.into(), 16));
@@ -125,6 +126,20 @@ fn local_addresses_stay() {
     client.handshake.receive(0, server.address, local("192.0.2.1"), response.bytes(), &mut random);
     assert_eq!(only(client.drain()).local, local("192.0.2.1"));
     assert_eq!(client.usable()[0].local, local("192.0.2.1"));
+}
+
+/// Who has a path and asks for another gets another: joining is for those that wait.
+#[test]
+fn a_usable_path_is_not_joined() {
+    let secrets = [secret(1)];
+    let (mut client, mut server) = (Node::client(&secrets, 1), Node::server(&secrets, 2));
+    let first = client.connect(0, server.address, &secrets);
+    let initiation = only(client.drain());
+    let response = only(server.exchange(0, client.address, initiation.bytes()));
+    only(client.exchange(0, server.address, response.bytes()));
+    let second = client.connect(0, server.address, &secrets);
+    assert_ne!(first, second);
+    assert_eq!((only(client.drain()).bytes()[0], client.handshake.attempts()), (0x80, 2));
 }
 
 /// Every Confirm is lost: (authentic packets come?, what becomes of the path).

@@ -69,22 +69,17 @@ impl Open {
     }
 
     fn drain(&mut self, drain: &mut Drain<'_>) -> Result<()> {
+        let Self { news, runtime, doorbell, .. } = self;
         while drain.ring.written() == 0 {
-            if self.news.is_told() && !self.take_news() {
-                self.doorbell.held.release();
-                if !self.take_news() {
+            if news.is_told() {
+                let take = || news.take(|into| runtime.shared().take_news(into));
+                if !doorbell.held.take_or_release(take) {
                     return self.tell_failure();
                 }
-                self.doorbell.held.hold();
             }
-            self.news.tell(drain).map_err(|no_room| error(Code::Internal, no_room))?;
+            news.tell(drain).map_err(|no_room| error(Code::Internal, no_room))?;
         }
         Ok(())
-    }
-
-    fn take_news(&mut self) -> bool {
-        let shared = self.runtime.shared();
-        self.news.take(|into| shared.take_news(into))
     }
 
     /// A worker that failed brings no news, and whoever waits for some would wait for ever.

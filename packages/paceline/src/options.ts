@@ -7,52 +7,52 @@ export type Preset = 'datacenter' | 'internet' | 'satellite'
 /** Options of {@link Endpoint.bind}: an endpoint that opens. */
 export interface BindOptions {
   /** Address to bind; a name is looked up. Default `'0.0.0.0'`; `'::'` for IPv6. Example: `'127.0.0.1'`. */
-  host?: string
+  host?: string | undefined
   /** UDP port, 0 to 65535. Default 0: the system chooses. Example: `4433`. */
-  port?: number
+  port?: number | undefined
   /**
    * 32 to 1024 random bytes, or a list for rotation: the first opens, all are accepted. For `bind` the default of
    * `connect()`. Example: `generateSecret()`.
    */
-  secret?: Secret
+  secret?: Secret | undefined
   /** Sets bounds together, see {@link PRESETS}. Default `'internet'`. Example: `'satellite'`. */
-  preset?: Preset
+  preset?: Preset | undefined
   /** Bursts of one stream scheduled and not yet sent, 1 to 256. Default 16; above that it rarely binds. Example: `32`. */
-  maxInFlightTransmissions?: number
+  maxInFlightTransmissions?: number | undefined
   /** Congestion controller of new paths. Default `'bbr'`. Example: `'cubic'`. */
-  congestionControl?: 'bbr' | 'cubic'
+  congestionControl?: 'bbr' | 'cubic' | undefined
   /** Preferred cipher. Default `'aes-128-gcm'`. Example: `'aes-256-gcm'`. */
-  cipher?: 'aes-128-gcm' | 'aes-256-gcm'
+  cipher?: 'aes-128-gcm' | 'aes-256-gcm' | undefined
   /** Label bound into the handshake; both sides must have the same. 1 to 255 characters. Default: none. Example: `'replication/1'`. */
-  application?: string
+  application?: string | undefined
   /** Milliseconds without an authentic packet that end a stream, 1,000 to 600,000. Default 30,000. Example: `10_000`. */
-  idleTimeout?: number
+  idleTimeout?: number | undefined
   /** Probe every third of `idleTimeout` while a stream waits for something. Default `true`. Example: `false`. */
-  keepAlive?: boolean
+  keepAlive?: boolean | undefined
   /** Streams a peer may have open here while somebody iterates over the endpoint, 1 to 65,536. Default 1,024. Example: `64`. */
-  maxIncomingStreams?: number
+  maxIncomingStreams?: number | undefined
   /** Streams of the endpoint, 1 to 1,048,576. Default 65,536. Example: `1_000`. */
-  maxStreams?: number
+  maxStreams?: number | undefined
   /** Bits per second of the whole endpoint, at least 8,000, or 0 for no cap. Default 0. Example: `200e6`. */
-  maxBitrate?: number
+  maxBitrate?: number | undefined
   /** Packet memory in bytes, at least 2 MiB. Default 32 MiB. Example: `64 << 20`. */
-  poolBytes?: number
+  poolBytes?: number | undefined
   /** Bytes of a stream written and not yet sealed, at least 64 KiB. Default 4 MiB. Example: `1 << 20`. */
-  sendBufferBytes?: number
+  sendBufferBytes?: number | undefined
   /** Bytes of all streams written and not yet sealed, at least 64 KiB. Default 64 MiB. Example: `16 << 20`. */
-  endpointSendBufferBytes?: number
+  endpointSendBufferBytes?: number | undefined
   /** A stream's receive window at first in bytes, at least 64 KiB. Default 256 KiB. Example: `1 << 20`. */
-  initialWindow?: number
+  initialWindow?: number | undefined
   /** A stream's receive window at most in bytes, at least `initialWindow`. Default 16 MiB. Example: `4 << 20`. */
-  maxWindow?: number
+  maxWindow?: number | undefined
   /** Milliseconds of a path's rate scheduled ahead and unsent, 0.1 to 1,000. Default 2. Example: `1`. */
-  maxScheduleAhead?: number
+  maxScheduleAhead?: number | undefined
   /** Largest UDP payload in bytes, 1,200 to 32,768; 0 for the default (1,472 on IPv4, 1,452 on IPv6). Default 0. Example: `8_972`. */
-  maxDatagramSize?: number
+  maxDatagramSize?: number | undefined
   /** Send without segmentation offload. Default: whether the environment has `PACELINE_DISABLE_GSO=1`. Example: `true`. */
-  disableGso?: boolean
+  disableGso?: boolean | undefined
   /** Receive without offload. Default: whether the environment has `PACELINE_DISABLE_GRO=1`. Example: `true`. */
-  disableGro?: boolean
+  disableGro?: boolean | undefined
 }
 
 /** Options of {@link Endpoint.listen}: an endpoint that also accepts. */
@@ -64,33 +64,33 @@ export interface ListenOptions extends BindOptions {
 /** Options of {@link Endpoint.connect}. */
 export interface ConnectOptions {
   /** As in {@link BindOptions}. Default: the endpoint's. */
-  secret?: Secret
+  secret?: Secret | undefined
   /** Milliseconds until `ERR_PACELINE_HANDSHAKE_TIMEOUT`, 10 to 600,000. Default 10,000. Example: `3_000`. */
-  handshakeTimeout?: number
+  handshakeTimeout?: number | undefined
   /** Bits per second towards this peer, at least 8,000, or 0 for no cap. Default 0. Example: `50e6`. */
-  maxBitrate?: number
+  maxBitrate?: number | undefined
   /** Ends the attempt. Default: none. Example: `AbortSignal.timeout(1_000)`. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** Options of {@link Peer.openStream}. */
 export interface OpenStreamOptions {
   /** 1 (leaves first) to 7. Default 4. Example: `1`. */
-  priority?: number
+  priority?: number | undefined
   /** Resets the stream with the reason's integer `errorCode`, else 256, for as long as it lives. Default: none. Example: `controller.signal`. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** Options of whatever waits. */
 export interface WaitOptions {
   /** Ends the wait with an `AbortError`. Default: none. Example: `AbortSignal.timeout(1_000)`. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** Options of `close()`. */
 export interface CloseOptions extends WaitOptions {
   /** Milliseconds after which what is left is reset and reported as `undelivered`, at least 0. Default: see `close()`. Example: `5_000`. */
-  deadline?: number
+  deadline?: number | undefined
 }
 
 const KiB = 1 << 10
@@ -141,7 +141,7 @@ export function wrongOption(name: string, expected: string, got: unknown): Optio
 }
 
 /** `options` itself, if it is an object or left out. */
-export function objectOption<T extends object>(name: string, value: T | undefined): Partial<T> {
+export function objectOption<T extends object>(name: string, value: T | undefined): T | Partial<T> {
   if (value === undefined) return {}
   if (typeof value !== 'object' || value === null) throw wrongOption(name, 'an object', value)
   return value

@@ -1,3 +1,4 @@
+import { onAbort } from './abort.js'
 import { DISPOSE_DEADLINE, type CloseResult } from './closing.js'
 import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
@@ -85,13 +86,10 @@ export class Peer {
     if (this.#over) throw new PeerError('ERR_PACELINE_PEER_CLOSED')
     const stream = this.#core.openStream(this, priority)
     if (signal !== undefined) {
-      const onAbort = (): void => {
+      const unwatch = onAbort(signal, () => {
         stream._abort(new AbortError(signal.reason))
-      }
-      signal.addEventListener('abort', onAbort, { once: true })
-      stream.once('close', () => {
-        signal.removeEventListener('abort', onAbort)
       })
+      stream.once('close', unwatch)
     }
     return stream
   }

@@ -60,7 +60,7 @@ fn take(news: &mut News, batch: Outbox) -> bool {
 
 fn peer(peer: u32, open: bool, closed: Option<Result<(), Failure>>) -> PeerUpdate {
     let remote = SocketAddr::from(([127, 0, 0, 1], 4433));
-    PeerUpdate { peer, accepted: peer % 2 == 0, remote, open, closed, path: open.then_some(0) }
+    PeerUpdate { peer, accepted: peer.is_multiple_of(2), remote, open, closed, path: open.then_some(0) }
 }
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {

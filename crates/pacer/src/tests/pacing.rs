@@ -366,6 +366,12 @@ fn what_is_told_to_wait_makes_the_path_slip() {
     assert_eq!(pacer.admit(10 * MS, burst, rate, 100_000, burst), Ok(()));
     assert_eq!(pacer.admit(10 * MS, burst, rate, 100_000, burst), Ok(()));
     let later = 10 * MS + MS / 2;
+    let small_first = pacer.clone().admit(10 * MS, 1, rate, 100_000, burst);
+    assert_eq!(
+        small_first,
+        Err(later),
+        "small ones wait for the room of a burst, so that they do not wake one by one"
+    );
     assert_eq!(pacer.admit(10 * MS, burst, rate, 100_000, burst), Err(later));
     assert_eq!(pacer.admit(10 * MS, 1, rate, 100_000, burst), Err(later), "a small one does not overtake");
     assert_eq!(pacer.next_departure(), later);

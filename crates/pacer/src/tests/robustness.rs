@@ -168,6 +168,22 @@ fn nothing_panics() {
 }
 
 #[test]
+fn a_peer_that_claims_absurd_marks_does_no_harm() {
+    for algorithm in BOTH {
+        let mut controller = Controller::new(algorithm, MTU, 1);
+        for round in 0..5 {
+            let sent_ns = round * 20 * MS;
+            let info = controller.on_sent(sent_ns, 1472, false);
+            for _ in 0..3 {
+                controller.on_ack_event(&AckEvent { ecn_ce: u64::MAX, ..lose(sent_ns + MS, &[]) });
+            }
+            controller.on_ack_event(&acknowledge(sent_ns + 20 * MS, 1472, info, sent_ns));
+        }
+        assert_eq!(controller.bytes_in_flight(), 0);
+    }
+}
+
+#[test]
 fn a_full_scale_window_does_not_overflow() {
     // App-limited, BBR never leaves its start, and its window grows with every byte while the path looks large enough.
     let mut controller = Controller::new(Algorithm::Bbr, MTU, 1);

@@ -152,11 +152,11 @@ fn trap_5_an_rtt_of_the_same_microsecond() {
         }
         assert_eq!(controller.min_rtt(), 10_000, "{algorithm:?}");
         assert!(controller.rate() <= 12_500_000_000, "{algorithm:?} {}", controller.rate());
-        // Two megabytes at once, acknowledged at once: not an infinite bandwidth, and so not an endless window.
+        // Two megabytes at once, acknowledged a microsecond later: not an infinite bandwidth, and so not an endless window.
         let mut controller = Controller::new(algorithm, MTU, 1);
         for now in (0..2_000).map(|round| round * 20_000) {
             let info = controller.on_sent(now, 2_000_000, false);
-            controller.on_ack_event(&acknowledge(now, 2_000_000, info, now));
+            controller.on_ack_event(&acknowledge(now + 1_000, 2_000_000, info, now));
         }
         assert!(controller.congestion_window() <= 10_000_000, "{}", controller.congestion_window());
         controller.set_max_rate(Some(1_000_000));

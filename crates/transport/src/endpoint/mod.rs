@@ -64,7 +64,8 @@ pub(crate) struct Endpoint {
     backpressure: Backpressure,
     timers: Wheel<Timer>,
     bucket: Option<TokenBucket>,
-    bucket_hold_ns: u64,
+    /// Paths with somebody in their line.
+    held: Vec<PathKey>,
     handshake: Handshake,
     peers: BTreeMap<PeerId, Peer>,
     attempts: BTreeMap<AttemptId, PeerId>,
@@ -129,7 +130,7 @@ impl Endpoint {
             backpressure: Backpressure::None,
             timers: Wheel::new(now_ns, timers),
             bucket: config.max_rate.map(|rate| release::token_bucket(rate, now_ns)),
-            bucket_hold_ns: 0,
+            held: Vec::new(),
             handshake,
             peers: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -216,7 +217,10 @@ impl Endpoint {
             // Control and data alike wait for the socket.
             Backpressure::UntilWritable => {}
             Backpressure::Until(time) => at(Some(time)),
-            Backpressure::None => at(self.wheel.next_expiry()),
+            Backpressure::None => {
+                at(self.wheel.next_expiry());
+                at(self.next_held());
+            }
         }
         if !self.starved.is_empty() {
             // Something comes home when an ACK or a completion arrives; this is for the case that neither will.

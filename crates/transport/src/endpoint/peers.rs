@@ -334,7 +334,11 @@ impl Endpoint {
 
     /// After [`shut_down`](Self::shut_down): nothing is left that could still leave.
     pub(super) fn is_drained(&self) -> bool {
-        self.shutting_down && self.streams.len() == 0 && self.wheel.is_empty() && self.due.is_empty()
+        self.shutting_down
+            && self.streams.len() == 0
+            && self.wheel.is_empty()
+            && self.held.is_empty()
+            && self.due.is_empty()
     }
 }
 

@@ -3,11 +3,11 @@
 use super::{Endpoint, MAX_SPARE_INFOS};
 use crate::{
     environment::{Backpressure, Environment},
+    path::Path,
     stats::Histogram,
     transmission::{Completion, Kind, Outcome, Owner, Transmission},
 };
 use paceline_pacer::TokenBucket;
-use paceline_wheel::Due;
 
 /// Transmissions handed to the environment at once.
 const MAX_BATCH: usize = 64;
@@ -15,6 +15,29 @@ const MAX_BATCH: usize = 64;
 const BUCKET_BYTES: u64 = 128 << 10;
 /// A descriptor of the largest class.
 const MAX_BURST_BYTES: usize = 64 << 10;
+
+/// Whether nobody waits for it any more.
+fn is_orphan(transmission: &Transmission) -> bool {
+    matches!(&transmission.owner, Owner::Stream(queue) if queue.upgrade().is_none())
+}
+
+/// Whether `bytes` of a path may leave now, or when to ask again: the endpoint's rate cap, and the path's train after a late
+/// wake.
+fn admit(path: &mut Path, mut bucket: Option<&mut TokenBucket>, bytes: u64, now_ns: u64) -> Result<(), u64> {
+    if let Some(bucket) = &mut bucket {
+        bucket.take(now_ns, bytes)?;
+    }
+    let rate = path.controller.rate();
+    let burst = path.pacer.burst_packets(&path.controller, path.mtu, usize::MAX, MAX_BURST_BYTES);
+    let burst = (burst as u64).saturating_mul(u64::from(path.mtu));
+    let verdict = path.pacer.admit(now_ns, bytes, rate, path.controller.smoothed_rtt(), burst);
+    if verdict.is_err()
+        && let Some(bucket) = bucket
+    {
+        bucket.refund(bytes);
+    }
+    verdict
+}
 
 pub(super) fn token_bucket(rate: u64, now_ns: u64) -> TokenBucket {
     TokenBucket::new(rate, BUCKET_BYTES, now_ns)
@@ -28,10 +51,11 @@ impl Endpoint {
         {
             return;
         }
+        self.release_held(now_ns);
         loop {
             while self.due.len() < MAX_BATCH {
                 let Some((priority, due)) = self.wheel.pop(now_ns) else { break };
-                self.admit(priority, due, now_ns);
+                self.release_one(priority, due.value, now_ns);
             }
             let full = self.due.len() >= MAX_BATCH;
             if self.due.is_empty() {
@@ -50,50 +74,70 @@ impl Endpoint {
         }
     }
 
-    /// Decides whether a transmission that is due may leave now.
-    fn admit(&mut self, priority: usize, due: Due<Transmission>, now_ns: u64) {
-        let transmission = due.value;
-        if let Owner::Stream(queue) = &transmission.owner
-            && queue.upgrade().is_none()
-        {
+    /// A transmission that is due: cancelled if its owner is gone, sent, or put at the end of its path's line.
+    fn release_one(&mut self, priority: usize, transmission: Transmission, now_ns: u64) {
+        if is_orphan(&transmission) {
             self.cancel(transmission);
             return;
         }
+        let bytes = transmission.segments.total_len() as u64;
         if priority == 0 {
             // Control is never delayed, only accounted for: an ACK that waits costs more than it saves.
             if let Some(bucket) = &mut self.bucket {
-                let _ = bucket.take(now_ns, transmission.segments.total_len() as u64);
+                let _ = bucket.take(now_ns, bytes);
             }
             self.due.push_back(transmission);
             return;
         }
-        let bytes = transmission.segments.total_len() as u64;
-        let mut hold = 0;
-        if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key)) {
-            let rate = path.controller.rate();
-            let burst = path.pacer.burst_packets(&path.controller, path.mtu, usize::MAX, MAX_BURST_BYTES);
-            let burst = (burst as u64).saturating_mul(u64::from(path.mtu));
-            if let Err(retry) = path.pacer.admit(now_ns, bytes, rate, path.controller.smoothed_rtt(), burst) {
-                hold = retry;
-            }
-        }
-        if hold <= now_ns
-            && let Some(bucket) = &mut self.bucket
-        {
-            hold = self.bucket_hold_ns;
-            if hold <= now_ns
-                && let Err(retry) = bucket.take(now_ns, bytes)
-            {
-                self.bucket_hold_ns = retry;
-                hold = retry;
-            }
-        }
-        if hold > now_ns {
-            // Everything of the path due meanwhile gets the same time, and the wheel keeps its order.
-            self.schedule(transmission, hold);
+        let Some(key) = transmission.path else { return self.due.push_back(transmission) };
+        let Some(path) = self.paths.get_mut(key) else { return self.due.push_back(transmission) };
+        // Whoever comes while somebody waits goes behind him, or packets of one number space would overtake each other.
+        let verdict = if path.line.is_empty() {
+            admit(path, self.bucket.as_mut(), bytes, now_ns)
         } else {
-            self.due.push_back(transmission);
+            Err(path.line_until_ns)
+        };
+        match verdict {
+            Ok(()) => self.due.push_back(transmission),
+            Err(until_ns) => {
+                if path.line.is_empty() {
+                    self.held.push(key);
+                }
+                path.line_until_ns = until_ns;
+                path.line.push_back(transmission);
+            }
         }
+    }
+
+    /// Lets go of what was held back after a late wake or by the rate cap, in order, as far as it may leave now.
+    fn release_held(&mut self, now_ns: u64) {
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|key| {
+            while let Some(path) = self.paths.get_mut(*key)
+                && path.line_until_ns <= now_ns
+                && let Some(front) = path.line.front()
+            {
+                if is_orphan(front) {
+                    if let Some(transmission) = path.line.pop_front() {
+                        self.cancel(transmission);
+                    }
+                    continue;
+                }
+                let bytes = front.segments.total_len() as u64;
+                match admit(path, self.bucket.as_mut(), bytes, now_ns) {
+                    Ok(()) => self.due.extend(path.line.pop_front()),
+                    Err(until_ns) => path.line_until_ns = until_ns,
+                }
+            }
+            self.paths.get(*key).is_some_and(|path| !path.line.is_empty())
+        });
+        held.append(&mut self.held);
+        self.held = held;
+    }
+
+    /// When the first of the held paths may go on.
+    pub(super) fn next_held(&self) -> Option<u64> {
+        self.held.iter().filter_map(|key| self.paths.get(*key)).map(|path| path.line_until_ns).min()
     }
 
     /// Puts a transmission into the wheel.

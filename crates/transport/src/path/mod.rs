@@ -8,7 +8,7 @@ use crate::{
     buffer::replay::ReplayWindow,
     config::{Config, MS},
     stats::PathStats,
-    transmission::StreamKey,
+    transmission::{StreamKey, Transmission},
 };
 use paceline_handshake::Established;
 use paceline_pacer::{Controller, Pacer};
@@ -65,6 +65,10 @@ pub(crate) struct Path {
     pub(crate) controller: Controller,
     pub(crate) pacer: Pacer,
     pub(crate) schedule: Schedule,
+    /// Due, but held back by a rate cap or after a late wake; in order.
+    pub(crate) line: VecDeque<Transmission>,
+    /// When the first of the line may leave, ns.
+    pub(crate) line_until_ns: u64,
     /// On the worker's list of paths that may fill.
     pub(crate) active: bool,
     /// Bytes of stream data in the wheel or at the socket.
@@ -107,6 +111,8 @@ impl Path {
             controller: Controller::new(config.congestion_control, mtu, seed),
             pacer: Pacer::new(),
             schedule: Schedule::default(),
+            line: VecDeque::new(),
+            line_until_ns: 0,
             active: false,
             scheduled_bytes: 0,
             held_bytes: 0,

@@ -51,6 +51,8 @@ pub(crate) struct Send {
     pub(crate) stream_space: SentMap,
     pub(crate) recovery_space: SentMap,
     pub(crate) lost: VecDeque<LostPacket>,
+    /// Newest number declared lost, per space: what follows it belongs to the same run.
+    last_lost: [Option<u64>; 2],
     /// Packets in flight, in both spaces.
     pub(crate) in_flight: u32,
     /// Bytes of packets that are retained (scheduled, in flight or lost).
@@ -74,6 +76,7 @@ impl Send {
             stream_space: SentMap::default(),
             recovery_space: SentMap::default(),
             lost: VecDeque::new(),
+            last_lost: [None; 2],
             in_flight: 0,
             held_bytes: 0,
             ecn_ce: 0,
@@ -246,31 +249,37 @@ impl Send {
 
     /// Packet-threshold losses of a space, after all its ACK ranges were applied.
     pub(crate) fn detect_reordered(&mut self, space: Space, batch: &mut AckBatch) -> u64 {
-        let Self { stream_space, recovery_space, lost, in_flight, held_bytes, acknowledged, .. } = self;
-        let map = match space {
-            Space::Stream => stream_space,
-            Space::Recovery => recovery_space,
+        let Self {
+            stream_space, recovery_space, lost, last_lost, in_flight, held_bytes, acknowledged, ..
+        } = self;
+        let [last_in_stream, last_in_recovery] = last_lost;
+        let (map, last_lost) = match space {
+            Space::Stream => (stream_space, last_in_stream),
+            Space::Recovery => (recovery_space, last_in_recovery),
         };
         let mut count = 0u64;
         map.detect_reordered(|sent| {
             count = count.saturating_add(1);
             *in_flight = in_flight.saturating_sub(1);
-            Self::declare_lost(sent, lost, held_bytes, acknowledged, batch);
+            Self::declare_lost(sent, lost, last_lost, held_bytes, acknowledged, batch);
         });
         count
     }
 
     /// A packet was overtaken by 9/8 RTT. Returns whether it was in flight until now.
     pub(crate) fn on_overtaken(&mut self, space: Space, number: u64, batch: &mut AckBatch) -> bool {
-        let Self { stream_space, recovery_space, lost, in_flight, held_bytes, acknowledged, .. } = self;
-        let map = match space {
-            Space::Stream => stream_space,
-            Space::Recovery => recovery_space,
+        let Self {
+            stream_space, recovery_space, lost, last_lost, in_flight, held_bytes, acknowledged, ..
+        } = self;
+        let [last_in_stream, last_in_recovery] = last_lost;
+        let (map, last_lost) = match space {
+            Space::Stream => (stream_space, last_in_stream),
+            Space::Recovery => (recovery_space, last_in_recovery),
         };
         match map.get_mut(number) {
             Some(sent) if sent.state == State::InFlight => {
                 *in_flight = in_flight.saturating_sub(1);
-                Self::declare_lost(sent, lost, held_bytes, acknowledged, batch);
+                Self::declare_lost(sent, lost, last_lost, held_bytes, acknowledged, batch);
                 true
             }
             _ => false,
@@ -280,13 +289,15 @@ impl Send {
     fn declare_lost(
         sent: &mut Sent,
         lost: &mut VecDeque<LostPacket>,
+        last_lost: &mut Option<u64>,
         held_bytes: &mut u64,
         acknowledged: &AckedOffsets,
         batch: &mut AckBatch,
     ) {
         sent.state = State::Lost;
         if let Some(info) = sent.info {
-            let follows = batch.lost.last().is_some_and(|last| last.sent_ns == sent.sent_ns);
+            let follows =
+                last_lost.replace(sent.number).is_some_and(|last| last.saturating_add(1) == sent.number);
             batch.lost.push(Lost {
                 bytes: u32::from(sent.packet_len),
                 info,

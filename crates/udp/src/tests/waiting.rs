@@ -52,9 +52,15 @@ fn race(writers: u64, wakes: u64, waits: fn(u64) -> bool) -> u64 {
     };
     let all_seen = thread::scope(|scope| {
         scope.spawn(|| {
-            let socket = quiet_socket();
+            let (socket, mut steps) = (quiet_socket(), 0);
             while !stop.load(SeqCst) {
                 seen.store(submitted.load(SeqCst), SeqCst);
+                // The rest of a step, which a worker does between its look at the inbox and parking: now longer, now shorter
+                // than a writer needs. Every other time there is no rest, so that it parks.
+                steps = (steps + 37) % 128;
+                for _ in 0..if steps % 2 == 0 { 0 } else { steps } {
+                    std::hint::spin_loop();
+                }
                 waker.park(&socket, READABLE, None, || {
                     stop.load(SeqCst) || submitted.load(SeqCst) != seen.load(SeqCst)
                 });
@@ -81,14 +87,15 @@ fn race(writers: u64, wakes: u64, waits: fn(u64) -> bool) -> u64 {
 #[test]
 fn no_wake_is_lost_by_a_worker_about_to_park() {
     let rings = race(1, 50_000, |_| true);
-    assert!(rings > 1_000, "it parked: {rings}");
+    // Both: it parked, and was met on its way there.
+    assert!((500..49_500).contains(&rings), "{rings}");
 }
 
 #[test]
 fn no_wake_is_lost_in_a_flood() {
     let rings = race(2, 50_000, |n| n % 4 < 2);
     // It parked, and not every wake paid for a ring.
-    assert!((1_000..100_000).contains(&rings), "{rings}");
+    assert!((500..99_500).contains(&rings), "{rings}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ export class Progress {
     const percent = `${String(Math.floor(share * 100)).padStart(3)} %`
     const numbers = `${percent}  ${size(this.#done)} of ${size(this.#total)}  ${size(this.#rate)}/s  ${time(rest)} left`
     if (!this.#terminal) return `${this.#name}  ${numbers.trimStart()}`
-    const room = (process.stderr.columns ?? 80) - 1
+    const room = (process.stderr.columns || 80) - 1
     const cells = Math.min(BAR_CELLS, room - numbers.length - this.#name.length - 4)
     if (cells < 4) return `${this.#name}  ${numbers}`.slice(0, room)
     const full = Math.round(share * cells)
