@@ -247,6 +247,12 @@ export class MemoryDriver implements Driver {
     if (remote !== undefined) this.network.carry(() => remote.driver.#finish(remote, [failure, detail]))
   }
 
+  /** Ends a stream from inside without a failure. */
+  closeStream(id: number): void {
+    const end = this.#ends.get(id)
+    if (end !== undefined) this.#finish(end)
+  }
+
   failPeer(id: number, failure: number, detail = 0): void {
     this.#peers.delete(id)
     this.#tell([Event.PeerClosed, 5, id, failure, detail])

@@ -186,3 +186,15 @@ test('closing while somebody reads: an error for the reader, never an end that l
     await Promise.all([closed(remote), closed(local)])
   }
 })
+
+test('a driver that only says Closed, without a failure, leaves no stream hanging', async (t) => {
+  const { local, remote, receiverDriver } = await joinStreams(t)
+  await local.writer.end()
+  await until(t, () => local.stats.bytesWritten === 1, 'the byte has gone')
+  await turns(3)
+  receiverDriver.closeStream(remote.id)
+  await turns(3)
+  t.is((await readAll(remote)).length, 0)
+  await closed(remote)
+  t.is(remote.errored, null)
+})

@@ -105,7 +105,7 @@ function expected(error: unknown): boolean {
   return (
     error instanceof PacelineError ||
     error instanceof AbortError ||
-    ['ERR_STREAM_DESTROYED', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_WRITE_AFTER_END'].includes((error as { code?: string }).code ?? '')
+    ['ERR_STREAM_DESTROYED', 'ERR_STREAM_UNABLE_TO_PIPE', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_WRITE_AFTER_END'].includes((error as { code?: string }).code ?? '')
   )
 }
 

@@ -4,15 +4,14 @@
 
 use crate::{
     clock::Line,
-    commands,
-    config::{self, Numbers},
+    commands, config,
     doorbell::Doorbell,
     errors::{self, Code, Result, error},
     live,
     news::{Drain, MIN_RING_ELEMENTS, News, NoRoom},
     options::{
-        DriverConnectOptions, DriverOptions, DriverPathStats, DriverStats, LocalAddress, NativeLiveness,
-        RemoteAddress,
+        self, DriverConnectOptions, DriverOptions, DriverPathStats, DriverStats, LocalAddress,
+        NativeLiveness, RemoteAddress,
     },
     ring::Ring,
     teardown::{EndsWithEnvironment, Hook},
@@ -24,7 +23,7 @@ use napi::{
     },
 };
 use napi_derive::napi;
-use paceline_transport::{Algorithm, Config, app::Command, handshake::Secret, stats::Stats};
+use paceline_transport::{app::Command, stats::Stats};
 use paceline_udp::{Options, Runtime};
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
@@ -103,18 +102,14 @@ impl Open {
 impl State {
     /// Joins the thread and frees everything. What of it only a live environment can do is returned.
     fn close(&mut self) -> Option<(Arc<Doorbell>, bool, Option<Hook<Shell>>)> {
-        let Open { mut runtime, doorbell, referred, hook, .. } = {
-            let mut open = self.open.take()?;
-            open.runtime.stop();
-            self.last = open.stats();
-            open.news.clear();
-            open
-        };
-        runtime.stop();
+        let mut open = self.open.take()?;
+        open.runtime.stop();
+        self.last = open.stats();
         // Gauges: nothing is there any more.
         self.last.endpoint.streams = 0;
         self.last.endpoint.paths = 0;
         self.last.paths = Vec::new();
+        let Open { doorbell, referred, hook, .. } = open;
         Some((doorbell, referred, hook))
     }
 }
@@ -155,15 +150,7 @@ impl NativeDriver {
     #[napi(constructor)]
     pub fn new(env: Env, options: DriverOptions<'_>) -> Result<Self> {
         let bind = socket_addr(&options.address, options.port, 0)?;
-        let mut config = Config {
-            congestion_control: congestion_control(&options.congestion_control)?,
-            aes_256: aes_256(&options.cipher)?,
-            keep_alive: options.keep_alive,
-            secrets: secrets(&options.secrets)?,
-            application: options.application.as_deref().map(Arc::from),
-            ..Config::default()
-        };
-        numbers(&options).apply(&mut config);
+        let config = options.config()?;
         let line = line(env).map_err(errors::napi)?;
         let doorbell = Arc::new(Doorbell::new(&options.on_wake).map_err(errors::napi)?);
         let ring = {
@@ -240,7 +227,7 @@ impl NativeDriver {
         let command = Command::Connect {
             peer,
             remote,
-            secrets: secrets(&options.secrets)?,
+            secrets: options::secrets(&options.secrets)?,
             handshake_timeout_ns: config::ns(options.handshake_timeout),
             max_rate: commands::max_rate(options.max_bitrate as u64),
         };
@@ -384,42 +371,6 @@ fn socket_addr(address: &str, port: u32, lowest: u16) -> Result<SocketAddr> {
     config::socket_addr(address, port).map_err(|_| {
         error(Code::Option, format_args!("{address:?} is not an IP address this system can use"))
     })
-}
-
-fn congestion_control(name: &str) -> Result<Algorithm> {
-    match name {
-        "bbr" => Ok(Algorithm::Bbr),
-        "cubic" => Ok(Algorithm::Cubic),
-        other => Err(error(Code::Option, format_args!("unknown congestion control {other:?}"))),
-    }
-}
-
-fn aes_256(cipher: &str) -> Result<bool> {
-    match cipher {
-        "aes-128-gcm" => Ok(false),
-        "aes-256-gcm" => Ok(true),
-        other => Err(error(Code::Option, format_args!("unknown cipher {other:?}"))),
-    }
-}
-
-fn secrets(bytes: &[Uint8ArraySlice<'_>]) -> Result<Arc<[Secret]>> {
-    bytes.iter().map(|bytes| Secret::new(bytes).map_err(|refused| error(Code::Secret, refused))).collect()
-}
-
-fn numbers(options: &DriverOptions<'_>) -> Numbers {
-    Numbers {
-        max_bitrate: options.max_bitrate,
-        max_in_flight_transmissions: options.max_in_flight_transmissions,
-        idle_timeout_ms: options.idle_timeout,
-        max_incoming_streams: options.max_incoming_streams,
-        max_streams: options.max_streams,
-        pool_bytes: options.pool_bytes,
-        send_buffer_bytes: options.send_buffer_bytes,
-        initial_window: options.initial_window,
-        max_window: options.max_window,
-        max_schedule_ahead_ms: options.max_schedule_ahead,
-        max_datagram_size: options.max_datagram_size,
-    }
 }
 
 /// Asks this environment's `performance.now()`: the shortest of a few tries, as the first one may be compiled meanwhile.

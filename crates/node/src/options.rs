@@ -1,8 +1,17 @@
 //! Objects that cross the border as they are. Field names become camelCase; units are in `packages/paceline/src/driver.ts`.
 
+use crate::{
+    config::Numbers,
+    errors::{Code, Result, error},
+};
 use napi::bindgen_prelude::{Function, Uint8ArraySlice};
 use napi_derive::napi;
-use paceline_transport::stats::{EndpointStats, PathStats};
+use paceline_transport::{
+    Algorithm, Config,
+    handshake::Secret,
+    stats::{EndpointStats, PathStats},
+};
+use std::sync::Arc;
 
 const NS_PER_US: f64 = 1e3;
 
@@ -53,6 +62,59 @@ pub(crate) struct DriverOptions<'env> {
     pub disable_gro: bool,
     /// Rings when there is news. Held for as long as the driver is open: it must not hold the driver.
     pub on_wake: Function<'env, (), ()>,
+}
+
+impl DriverOptions<'_> {
+    /// The worker's configuration.
+    pub(crate) fn config(&self) -> Result<Config> {
+        let mut config = Config {
+            congestion_control: congestion_control(&self.congestion_control)?,
+            aes_256: aes_256(&self.cipher)?,
+            keep_alive: self.keep_alive,
+            secrets: secrets(&self.secrets)?,
+            application: self.application.as_deref().map(Arc::from),
+            ..Config::default()
+        };
+        self.numbers().apply(&mut config);
+        Ok(config)
+    }
+
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            max_bitrate: self.max_bitrate,
+            max_in_flight_transmissions: self.max_in_flight_transmissions,
+            idle_timeout_ms: self.idle_timeout,
+            max_incoming_streams: self.max_incoming_streams,
+            max_streams: self.max_streams,
+            pool_bytes: self.pool_bytes,
+            send_buffer_bytes: self.send_buffer_bytes,
+            initial_window: self.initial_window,
+            max_window: self.max_window,
+            max_schedule_ahead_ms: self.max_schedule_ahead,
+            max_datagram_size: self.max_datagram_size,
+        }
+    }
+}
+
+fn congestion_control(name: &str) -> Result<Algorithm> {
+    match name {
+        "bbr" => Ok(Algorithm::Bbr),
+        "cubic" => Ok(Algorithm::Cubic),
+        other => Err(error(Code::Option, format_args!("unknown congestion control {other:?}"))),
+    }
+}
+
+fn aes_256(cipher: &str) -> Result<bool> {
+    match cipher {
+        "aes-128-gcm" => Ok(false),
+        "aes-256-gcm" => Ok(true),
+        other => Err(error(Code::Option, format_args!("unknown cipher {other:?}"))),
+    }
+}
+
+/// Each as [`Secret::new`] wants it.
+pub(crate) fn secrets(bytes: &[Uint8ArraySlice<'_>]) -> Result<Arc<[Secret]>> {
+    bytes.iter().map(|bytes| Secret::new(bytes).map_err(|refused| error(Code::Secret, refused))).collect()
 }
 
 /// What `connect()` takes.

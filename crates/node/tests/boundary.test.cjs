@@ -113,7 +113,7 @@ test('peers and streams that fail say so once, and last', async () => {
   await until(last(here, Event.PeerClosed, 3, 0, 0))
   sender.submit(record(Op.Shutdown, 0))
   await until(last(here, Event.Drained))
-  sender.close()
-  receiver.close()
+  // Also keeps both from the collector until here.
+  for (const host of [sender, receiver]) host.close()
   assert.deepEqual(nativeLiveness(), NOTHING_ALIVE)
 })

@@ -9,6 +9,7 @@ const SUPPORT = JSON.stringify(require.resolve('./support.cjs'))
 const SOME_BYTES = 1_000_000
 const ROUNDS = 50
 
+/** Until the collector has done what it is to do. */
 const collect = (condition) => until(() => (globalThis.gc(), condition()))
 
 test('worker.terminate() in mid-transfer', { timeout: 120_000 }, async () => {
@@ -86,10 +87,14 @@ test('thousands of drivers leave nothing', { skip: globalThis.gc === undefined &
     globalThis.gc()
   }
   for (let count = 0; count < 10; count++) await round()
-  const before = process.memoryUsage.rss()
-  for (let count = 0; count < 10; count++) await round()
-  const grown = process.memoryUsage.rss() - before
-  // Less than 1 KiB each: a leaked closure, hook or descriptor table would be more.
-  assert.ok(grown < 2_000 * 1024, `${grown} bytes for 2,000 drivers`)
+  // A leak grows in every window; the heap of JavaScript only in some.
+  const grown = []
+  for (let window = 0; window < 5; window++) {
+    const before = process.memoryUsage.rss()
+    for (let count = 0; count < 5; count++) await round()
+    grown.push(process.memoryUsage.rss() - before)
+  }
+  // Less than half a KiB each: a leaked closure, hook or queue would be more.
+  assert.ok(Math.min(...grown) < 512 * 1_000, `${grown} bytes for 1,000 drivers`)
   assert.deepEqual(nativeLiveness(), NOTHING_ALIVE)
 })

@@ -329,3 +329,35 @@ fn a_replayed_first_packet_opens_nothing() {
     assert_eq!(pair.heard[1].bytes[&2], b"once");
     pair.go_home();
 }
+
+#[test]
+fn two_connects_to_one_address_share_an_attempt_and_its_path() {
+    let mut pair = Pair::new(12, &Link::default(), Config::default());
+    let remote = pair.world.address(pair.b);
+    let again = Command::Connect {
+        peer: 3,
+        remote,
+        secrets: secrets(12),
+        handshake_timeout_ns: SECOND,
+        max_rate: None,
+    };
+    pair.world.command(pair.a, again);
+    pair.open(STREAM, b"one");
+    pair.world.command(pair.a, Command::Open { stream: 5, peer: 3, priority: 3 });
+    pair.world.command(pair.a, Command::Write { stream: 5, data: "two".into() });
+    pair.run(100 * MS);
+    let open: Vec<u32> = pair.heard[0].peers.iter().filter(|peer| peer.open).map(|peer| peer.peer).collect();
+    assert_eq!(open, [PEER, 3]);
+    assert_eq!(pair.world.stats(pair.a).endpoint.paths, 1);
+    let mut heard: Vec<&[u8]> = pair.heard[1].bytes.values().map(Vec::as_slice).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, [b"one", b"two"]);
+    // One of them goes; the other's stream goes on.
+    pair.world.command(pair.a, Command::ClosePeer(PEER));
+    pair.run(100 * MS);
+    pair.world.command(pair.a, Command::Write { stream: 5, data: " more".into() });
+    pair.run(100 * MS);
+    assert!(pair.heard[1].bytes.values().any(|bytes| bytes == b"two more"));
+    assert_eq!(pair.stream(0, 5).failure, None);
+    pair.go_home();
+}

@@ -104,7 +104,8 @@ fn a_rate_cap_is_kept_by_the_endpoint() {
     // 2 MB/s on a path that would take 125 MB/s; control is accounted for, too.
     let config = Config { max_rate: Some(2_000_000), ..Config::default() };
     let link = Link { rate: Some(125_000_000), ..Link::default() };
-    let report = Transfer { seed: 13, link, config, bytes: 4 << 20, streams: 3, ..Transfer::default() }.run().unwrap();
+    let report =
+        Transfer { seed: 13, link, config, bytes: 4 << 20, streams: 3, ..Transfer::default() }.run().unwrap();
     let rate = report.bytes_sent as f64 / (report.virtual_ns as f64 / 1e9);
     assert!((1_900_000.0..2_100_000.0).contains(&rate), "{rate} B/s");
 }

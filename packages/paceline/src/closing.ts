@@ -48,3 +48,42 @@ export function acknowledgedBy(
     clearTimeout(timer)
   })
 }
+
+/** The moment the driver has forgotten a stream, and who waits for it. */
+export class Over {
+  #waiting: (() => void)[] = []
+  #is = false
+
+  get is(): boolean {
+    return this.#is
+  }
+
+  /** Runs at that moment, or now if it has passed. */
+  when(run: () => void): void {
+    if (this.#is) run()
+    else this.#waiting.push(run)
+  }
+
+  /** From now on `is`; who waits is called by `settle()`, when the rest is in order. */
+  begin(): void {
+    this.#is = true
+  }
+
+  settle(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const run of waiting) run()
+  }
+
+  /** Resolves at that moment, or after so many ms. */
+  async within(milliseconds: number): Promise<void> {
+    if (this.#is) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, milliseconds)
+      this.when(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+}

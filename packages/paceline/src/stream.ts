@@ -2,7 +2,7 @@ import { Duplex } from 'node:stream'
 import type { ReadableStream, WritableStream } from 'node:stream/web'
 import { wait } from './abort.js'
 import { Chunks } from './chunks.js'
-import { acknowledgedBy, DISPOSE_DEADLINE, type CloseResult } from './closing.js'
+import { acknowledgedBy, DISPOSE_DEADLINE, Over, type CloseResult } from './closing.js'
 import { Recorder, type Completions } from './completions.js'
 import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
@@ -58,16 +58,15 @@ export class Stream extends Duplex {
   /** Why the stream ended early. Errors that stand here or in the sending half came from outside or from our own methods. */
   #failure: Error | undefined
   #resetCode: number | undefined
-  /** Both halves are over in the driver. */
+  /** Nothing more can be asked of the driver for it: it failed, or a reset was sent. */
   #failed = false
-  #over = false
+  readonly #over = new Over()
   /** A reset with code 0 that is an error only if bytes are missing, which `Closed` tells. */
   #undecided: Error | undefined
   /** Bytes accepted from the application, fixed when it failed. */
   #accepted: number | undefined
   /** Bytes of the stock write that waits in the sending half. */
   #stockPending = 0
-  #onOver: (() => void)[] = []
 
   /** @internal */
   constructor(core: Core, id: number, peer: Peer) {
@@ -111,13 +110,8 @@ export class Stream extends Duplex {
    * @throws {StreamError} why the stream ended before
    * @throws {AbortError} the signal was aborted; only the waiting ends
    */
-  flush(options: WaitOptions = {}): Promise<void> {
-    let signal: AbortSignal | undefined
-    try {
-      signal = signalOption('options.signal', options.signal)
-    } catch (error) {
-      return Promise.reject(error as Error)
-    }
+  async flush(options: WaitOptions = {}): Promise<void> {
+    const signal = signalOption('options.signal', options.signal)
     return wait<void>(
       signal,
       (waiter) => {
@@ -164,7 +158,7 @@ export class Stream extends Duplex {
       else this.#receive.finish()
     } else {
       this.#abandon(DEFAULT_RESET_CODE)
-      await this.#finalCount()
+      await this.#over.within(FINAL_COUNT_WAIT)
     }
     return this.#result()
   }
@@ -206,7 +200,7 @@ export class Stream extends Duplex {
 
   /** `await using`: as `close()` with a deadline of 30 s. */
   override async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#over || this.#failed) return
+    if (this.#failed) return
     await this.close({ deadline: DISPOSE_DEADLINE })
   }
 
@@ -238,7 +232,7 @@ export class Stream extends Duplex {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     if (error === null && this.writableFinished && this.#receive.settled && this.#failure === undefined) {
       // Complete from the application's view. 'close' waits for the acknowledgements.
-      this.#whenOver(() => {
+      this.#over.when(() => {
         const ownDoing = this.#resetCode !== undefined
         if (this.#failure === undefined || ownDoing) callback(null)
         else this.#emitHarmlessly(this.#failure, callback)
@@ -276,10 +270,7 @@ export class Stream extends Duplex {
   /** @internal */
   _failed(failure: number, detail: number): void {
     this.#failed = true
-    if (this.#failure !== undefined) {
-      this.#settleOver()
-      return
-    }
+    if (this.#failure !== undefined) return
     const error = failureError(failure, detail, this.peer.remoteAddress)
     if (failure === FailureNumber.PeerReset && detail === 0 && this.#receive.ended) this.#peerLeft(error)
     else this.#fail(error)
@@ -287,39 +278,37 @@ export class Stream extends Duplex {
 
   /** @internal */
   _closed(transmissions: number, unrecorded: number, acknowledged: number): void {
-    this.#failed = this.#over = true
+    this.#failed = true
+    this.#over.begin()
     this.#recorder.closed(transmissions, unrecorded)
-    if (this.#undecided !== undefined) {
+    const healthy = this.#failure === undefined && this.#send.failure === undefined
+    if (this.#undecided !== undefined || (healthy && this.#receive.ended && !this.#send.finished)) {
       this.#send.progress(this.#send.sealed, acknowledged, false)
-      this.#peerLeft(this.#undecided, true)
+      this.#peerLeft(this.#undecided ?? new StreamError('ERR_PACELINE_STREAM_CLOSED'), true)
     }
-    if (this.#failure === undefined && !this.#receive.ended && !this.#receive.stopped) {
-      this.#accepted = this.#acceptedBytes()
-      this.#send.close(acknowledged)
-      this.#fail(new StreamError('ERR_PACELINE_STREAM_CLOSED'))
-    } else {
-      this.#accepted ??= this.#acceptedBytes()
-      this.#send.close(acknowledged)
-    }
+    this.#accepted ??= this.#acceptedBytes()
+    this.#send.close(acknowledged)
+    if (healthy && !this.#receive.ended && !this.#receive.stopped) this.#fail(new StreamError('ERR_PACELINE_STREAM_CLOSED'))
     // Nobody may read a half that carried nothing: end it, so that 'close' comes. Only if the application has opened the
     // stream or ended its half; otherwise it may not have seen the stream yet, and would miss 'end'.
     if ((this.writableEnded || this.id % 2 === 1) && !this.#receive.stock) this.#receive.finish()
     // Somebody reads through the stock machinery, where only an error can say that it is not all.
     if (this.#receive.stopped && !this.#receive.settled) this.#fail(new StreamError('ERR_PACELINE_STREAM_CLOSED'))
     if (channels.streamClosed.hasSubscribers) channels.streamClosed.publish({ stream: this, ...this.#result() })
-    this.#settleOver()
+    this.#over.settle()
   }
 
   /** The endpoint is gone. @internal */
   _lost(error: Error): void {
-    if (this.#over) return
-    this.#failed = this.#over = true
+    if (this.#over.is) return
+    this.#failed = true
+    this.#over.begin()
     this.#recorder.abandon()
     this.#accepted ??= this.#acceptedBytes()
     if (this.#failure === undefined && !this.#send.finAcknowledged) this.#fail(error)
     else if (!this.#receive.complete && !this.#receive.ended) this.#fail(error)
     this.#send.close(this.#send.acknowledged)
-    this.#settleOver()
+    this.#over.settle()
   }
 
   /** @internal */
@@ -334,7 +323,7 @@ export class Stream extends Duplex {
 
   /** The driver has nothing more to tell about it. @internal */
   get _forgettable(): boolean {
-    return this.#over && this.#recorder.over
+    return this.#over.is && this.#recorder.over
   }
 
   #acceptedBytes(): number {
@@ -368,7 +357,6 @@ export class Stream extends Duplex {
     } else {
       this.destroy(error)
     }
-    if (this.#failed) this.#settleOver()
   }
 
   #endBoth(reason: Error, cause: unknown): void {
@@ -383,7 +371,7 @@ export class Stream extends Duplex {
   }
 
   #abandon(code: number): void {
-    if (this.#failed || this.#over) return
+    if (this.#failed) return
     this.#resetCode = code
     const error = new StreamError('ERR_PACELINE_STREAM_ABORTED', `the stream was reset with code ${code}`, { errorCode: code })
     this.#endBoth(error, error)
@@ -411,29 +399,5 @@ export class Stream extends Duplex {
   #emitHarmlessly(error: Error, callback: (error?: Error | null) => void): void {
     this.on('error', () => undefined)
     callback(error)
-  }
-
-  #whenOver(run: () => void): void {
-    if (this.#over) run()
-    else this.#onOver.push(run)
-  }
-
-  #settleOver(): void {
-    if (!this.#over) return
-    const waiting = this.#onOver
-    this.#onOver = []
-    for (const run of waiting) run()
-  }
-
-  /** The driver's final count of acknowledged bytes, or what is known if it does not come. */
-  #finalCount(): Promise<void> {
-    if (this.#over) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, FINAL_COUNT_WAIT)
-      this.#whenOver(() => {
-        clearTimeout(timer)
-        resolve()
-      })
-    })
   }
 }

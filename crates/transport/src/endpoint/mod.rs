@@ -68,7 +68,7 @@ pub(crate) struct Endpoint {
     held: Vec<PathKey>,
     handshake: Handshake,
     peers: BTreeMap<PeerId, Peer>,
-    attempts: BTreeMap<AttemptId, PeerId>,
+    attempts: BTreeMap<AttemptId, Vec<PeerId>>,
     half_open: BTreeMap<CredentialId, Box<Established>>,
     by_credential: BTreeMap<CredentialId, PathKey>,
     paths: Table<PathKey, Path>,

@@ -9,7 +9,7 @@ use crate::{
     stream::Phase,
     transmission::{Ecn, Kind, Owner, PathKey, StreamKey, Transmission},
 };
-use paceline_handshake::{AttemptId, Established, Event, FailReason, Secret};
+use paceline_handshake::{Acceptance, AttemptId, Established, Event, FailReason, Secret};
 use paceline_pool::{Purpose, Segments};
 use std::{
     collections::VecDeque,
@@ -70,7 +70,8 @@ impl Endpoint {
             self.tell_peer(peer, remote, false, None, Some(Err(Failure::HandshakeLimit)));
             return;
         };
-        self.attempts.insert(attempt, peer);
+        // A second connect to the same address joins the attempt under way, and then the path it makes.
+        self.attempts.entry(attempt).or_default().push(peer);
         self.peers.insert(
             peer,
             Peer {
@@ -112,11 +113,11 @@ impl Endpoint {
                         FailReason::Refused(reason) => Failure::HandshakeRefused(reason),
                         FailReason::SecretRemoved => Failure::Closed,
                     };
-                    let peer = self.attempts.remove(&attempt).or_else(|| {
-                        let path = self.by_credential.get(&credential_id?)?;
-                        Some(self.paths.get(*path)?.peer)
-                    });
-                    if let Some(peer) = peer {
+                    let mut peers = self.attempts.remove(&attempt).unwrap_or_default();
+                    if let Some(path) = credential_id.and_then(|id| self.by_credential.get(&id).copied()) {
+                        peers.extend(self.peers_of(path));
+                    }
+                    for peer in peers {
                         self.end_peer(peer, Some(failure), now_ns);
                     }
                 }
@@ -174,21 +175,32 @@ impl Endpoint {
     }
 
     fn on_usable(&mut self, attempt: AttemptId, established: &Established, now_ns: u64, random: Random<'_>) {
-        let Some(peer_id) = self.attempts.get(&attempt).copied() else { return };
-        let Some(key) = self.make_path(peer_id, established, random) else {
-            self.end_peer(peer_id, Some(Failure::HandshakeLimit), now_ns);
-            return;
-        };
-        let Some(peer) = self.peers.get_mut(&peer_id) else { return };
-        peer.path = Some(key);
-        let waiting = std::mem::take(&mut peer.waiting);
-        let (remote, max_rate) = (peer.remote, peer.max_rate);
-        if let Some(path) = self.paths.get_mut(key) {
-            path.controller.set_max_rate(max_rate);
-            path.waiting = waiting;
+        let peers = self.attempts.get(&attempt).cloned().unwrap_or_default();
+        let Some(first) = peers.first().copied() else { return };
+        let key = self.make_path(first, established, random);
+        for peer_id in peers {
+            let Some(key) = key else {
+                self.end_peer(peer_id, Some(Failure::HandshakeLimit), now_ns);
+                continue;
+            };
+            let Some(peer) = self.peers.get_mut(&peer_id) else { continue };
+            peer.path = Some(key);
+            let mut waiting = std::mem::take(&mut peer.waiting);
+            let (remote, max_rate) = (peer.remote, peer.max_rate);
+            if let Some(path) = self.paths.get_mut(key) {
+                path.controller.set_max_rate(max_rate);
+                path.waiting.append(&mut waiting);
+            }
+            self.tell_peer(peer_id, remote, true, Some(key), None);
         }
-        self.tell_peer(peer_id, remote, true, Some(key), None);
-        self.start_waiting(key, now_ns);
+        if let Some(key) = key {
+            self.start_waiting(key, now_ns);
+        }
+    }
+
+    /// Peers that share a path: more than one only where connects joined one attempt. O(peers), for rare events.
+    fn peers_of(&self, path: PathKey) -> Vec<PeerId> {
+        self.peers.iter().filter(|(_, peer)| peer.path == Some(path)).map(|(id, _)| *id).collect()
     }
 
     /// A responder's entry became a path, or an initiator's path got its token.
@@ -270,12 +282,18 @@ impl Endpoint {
             return;
         }
         peer.closing = true;
-        if let Some(attempt) = peer.attempt.take() {
-            self.attempts.remove(&attempt);
-            self.handshake.cancel(attempt);
-        }
+        let attempt = peer.attempt.take();
         let remote = peer.remote;
         let path = peer.path;
+        if let Some(attempt) = attempt
+            && let Some(peers) = self.attempts.get_mut(&attempt)
+        {
+            peers.retain(|peer| *peer != peer_id);
+            if peers.is_empty() {
+                self.attempts.remove(&attempt);
+                self.handshake.cancel(attempt);
+            }
+        }
         // Ending a peer is rare: looking at every stream once is cheaper than a list on every path.
         for key in self.streams.keys() {
             if self.streams.get(key).is_some_and(|stream| stream.peer == peer_id) {
@@ -297,11 +315,16 @@ impl Endpoint {
             return;
         }
         if let Some(key) = peer.path {
-            if self.paths.get(key).is_some_and(|path| path.streams > 0) {
-                return;
-            }
-            if let Some(path) = self.paths.remove(key) {
-                self.by_credential.remove(&path.credential_id);
+            let heir = self.peers_of(key).into_iter().find(|other| *other != peer_id);
+            if let Some(path) = self.paths.get_mut(key) {
+                if let Some(heir) = heir {
+                    path.peer = heir;
+                } else if path.streams > 0 {
+                    return;
+                } else {
+                    self.by_credential.remove(&path.credential_id);
+                    self.paths.remove(key);
+                }
             }
             self.stats.paths = self.paths.len() as u64;
             self.touch_path(key);
@@ -326,7 +349,7 @@ impl Endpoint {
             return;
         }
         self.shutting_down = true;
-        self.handshake.set_accept(false);
+        self.handshake.set_acceptance(Acceptance::Closing);
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.end_peer(peer, None, now_ns);
         }

@@ -84,18 +84,21 @@ fn race(writers: u64, wakes: u64, waits: fn(u64) -> bool) -> u64 {
     rings
 }
 
+/// The race proves something only if the worker was rung where it parked, and met on its way there. On a busy machine a run may
+/// be all of one kind, so it has a few attempts.
+fn race_proves(writers: u64, wakes: u64, waits: fn(u64) -> bool) {
+    let both = 100..writers * wakes - 100;
+    assert!((0..5).any(|_| both.contains(&race(writers, wakes, waits))));
+}
+
 #[test]
 fn no_wake_is_lost_by_a_worker_about_to_park() {
-    let rings = race(1, 50_000, |_| true);
-    // Both: it parked, and was met on its way there.
-    assert!((500..49_500).contains(&rings), "{rings}");
+    race_proves(1, 50_000, |_| true);
 }
 
 #[test]
 fn no_wake_is_lost_in_a_flood() {
-    let rings = race(2, 50_000, |n| n % 4 < 2);
-    // It parked, and not every wake paid for a ring.
-    assert!((500..99_500).contains(&rings), "{rings}");
+    race_proves(2, 50_000, |n| n % 4 < 2);
 }
 
 #[test]
