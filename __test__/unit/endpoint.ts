@@ -59,7 +59,7 @@ test('close() ends every stream, reports the sum, and ends the driver', async (t
   t.deepEqual(senderDriver.commands.filter((op) => op === Op.Shutdown), [Op.Shutdown])
   t.deepEqual((await Promise.all(got)).map(({ length }) => length), [1000, 1000, 1000, 1000, 1000, 1000])
   t.throws(() => peer.openStream(), { code: 'ERR_PACELINE_PEER_CLOSED' })
-  t.throws(() => sender.stats(), { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
+  t.is(sender.stats().failed, 0)
   await t.throwsAsync(sender.connect('127.0.0.1', 4433, { secret: generateSecret() }), { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
   t.deepEqual(await sender.close(), { acknowledged: 0, undelivered: 0 })
   await peer.closed
@@ -137,7 +137,7 @@ test('names are looked up; families that cannot be reached are refused', async (
   const { sender } = await join(t)
   await t.throwsAsync(sender.connect('no-such-name.invalid', 4433, { secret: generateSecret() }), { code: 'ERR_PACELINE_RESOLVE' })
   await t.throwsAsync(sender.connect('::1', 4433, { secret: generateSecret() }), {
-    message: "host: expected an IPv4 address (the endpoint is bound to 0.0.0.0; bind '::' for IPv6), got \"::1\"",
+    message: "host: expected an IPv4 address (the endpoint is bound to 0.0.0.0, bind '::' for this one), got \"::1\"",
   })
   const network = new MemoryNetwork()
   const local = await Endpoint.create(network.factory, { host: 'localhost' }, false)
@@ -156,6 +156,28 @@ test('bind does not let in peers, listen does', async (t) => {
   t.truthy(await other.connect('127.0.0.1', 1))
   listening.destroy()
   other.destroy()
+})
+
+test('a driver that breaks ends the endpoint and rejects every wait', async (t) => {
+  const { receiver, receiverDriver, remote, local } = await joinStreams(t)
+  const reading = remote.chunks().next()
+  receiverDriver.drain = () => {
+    throw Object.assign(new Error('the worker thread panicked'), { code: 'ERR_PACELINE_INTERNAL' })
+  }
+  const broken = t.throwsAsync(reading, { code: 'ERR_PACELINE_INTERNAL', message: 'the worker thread panicked', name: 'EndpointError' })
+  await local.writer.write('x')
+  await broken
+  await receiver.closed
+  t.true(receiverDriver.closed)
+})
+
+test('what a driver refuses is an error of the package', async (t) => {
+  const { sender, senderDriver } = await join(t)
+  senderDriver.connect = () => {
+    throw Object.assign(new Error('no such address'), { code: 'ERR_PACELINE_OPTION' })
+  }
+  const error = await t.throwsAsync(sender.connect('127.0.0.1', 1, { secret: generateSecret() }), { code: 'ERR_PACELINE_OPTION' })
+  t.is(error?.name, 'OptionError')
 })
 
 test('ref and unref reach the driver', async (t) => {

@@ -2,9 +2,8 @@ import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import test from 'ava'
 import { FailureNumber } from '../../packages/paceline/src/driver.js'
-import { failureError, resetCodeOf } from '../../packages/paceline/src/errors.js'
+import { driverError, failureError, resetCodeOf } from '../../packages/paceline/src/errors.js'
 import { AbortError, EndpointError, ERROR_CODES, OptionError, PacelineError, PeerError, StreamError } from '../../packages/paceline/src/index.js'
-import { bindError } from '../../packages/paceline/src/native.js'
 
 test('every failure of the driver has a code of its own and an error class', (t) => {
   const codes = Object.values(FailureNumber).map((failure) => failureError(failure, 0).code)
@@ -77,15 +76,15 @@ test('the code of a reset: integers an application may send, else 256', (t) => {
 })
 
 test('errors of the addon become errors of the package', (t) => {
-  const where = { host: '127.0.0.1', port: 80 }
-  const cause = new Error('Permission denied (os error 13)')
-  t.like(bindError(cause, where), {
-    name: 'EndpointError', code: 'ERR_PACELINE_BIND', errno: -13, syscall: 'bind', address: '127.0.0.1', port: 80, cause,
-    message: 'EACCES: could not bind 127.0.0.1:80 (Permission denied (os error 13))',
+  const where = { address: '127.0.0.1', port: 80, syscall: 'bind' }
+  const cause = Object.assign(new Error('EACCES: no'), { code: 'EACCES', errno: -13, syscall: 'bind', address: '127.0.0.2', port: 81 })
+  t.like(driverError(cause, 'ERR_PACELINE_BIND', where), {
+    name: 'EndpointError', code: 'ERR_PACELINE_BIND', errno: -13, syscall: 'bind', address: '127.0.0.2', port: 81, cause, message: 'EACCES: no',
   })
-  t.like(bindError(Object.assign(new Error('no'), { code: 'ERR_PACELINE_SECRET' }), where), { code: 'ERR_PACELINE_SECRET', message: 'no' })
-  t.like(bindError(Object.assign(new Error('no'), { code: 'GenericFailure', errno: 98, syscall: 'socket' }), where), {
-    code: 'ERR_PACELINE_BIND', errno: -98, syscall: 'socket',
+  t.like(driverError(Object.assign(new Error('no'), { code: 'ERR_PACELINE_SECRET' }), 'ERR_PACELINE_BIND', where), {
+    name: 'OptionError', code: 'ERR_PACELINE_SECRET', message: 'no', syscall: undefined,
   })
-  t.like(bindError('text', where), { code: 'ERR_PACELINE_BIND' })
+  t.like(driverError('text', 'ERR_PACELINE_BIND', where), { code: 'ERR_PACELINE_BIND', message: 'text', address: '127.0.0.1', port: 80 })
+  const own = new PeerError('ERR_PACELINE_SEND')
+  t.is(driverError(own, 'ERR_PACELINE_BIND'), own)
 })

@@ -1,7 +1,7 @@
 //! Commands as JavaScript encodes them: `Op` in `packages/paceline/src/driver.ts`.
 
 use bytes::Bytes;
-use paceline_transport::app::Command;
+use paceline_transport::app::{Command, Recycler};
 use std::{error::Error, fmt};
 
 /// op, id, length of the body, argument: 4 bytes each.
@@ -9,7 +9,9 @@ const HEADER_BYTES: usize = 16;
 /// Records begin at multiples of this.
 const ALIGNMENT: usize = 8;
 /// A longer chunk becomes several allocations, so that memory comes back as the chunk is sealed, not when all of it is.
-pub(crate) const MAX_CHUNK_BYTES: usize = 64 << 10;
+const MAX_CHUNK_BYTES: usize = Recycler::CHUNK;
+/// A shorter chunk gets memory of its own size: one byte written must not hold 64 KiB.
+const MIN_RECYCLED_BYTES: usize = MAX_CHUNK_BYTES / 2;
 
 /// A slab that this file does not understand. It can only come from a package of another version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +50,12 @@ impl fmt::Display for Malformed {
 impl Error for Malformed {}
 
 /// Appends the commands of `slab` to `into`; all of them or, if one is malformed, none.
-pub(crate) fn decode(slab: &[u8], into: &mut Vec<Command>) -> Result<(), Malformed> {
+pub(crate) fn decode(slab: &[u8], memory: &Recycler, into: &mut Vec<Command>) -> Result<(), Malformed> {
     let before = into.len();
     let mut rest = slab;
     while !rest.is_empty() {
         let fail = |why| Malformed { at: slab.len() - rest.len(), why };
-        let done = Record::split(rest).and_then(|(record, rest)| record.decode(into).map(|()| rest));
+        let done = Record::split(rest).and_then(|(record, rest)| record.decode(memory, into).map(|()| rest));
         match done {
             Ok(next) => rest = next,
             Err(why) => {
@@ -66,12 +68,19 @@ pub(crate) fn decode(slab: &[u8], into: &mut Vec<Command>) -> Result<(), Malform
 }
 
 /// Appends what `Op.Write` appends, for a chunk that came by itself.
-pub(crate) fn write(stream: u32, chunk: &[u8], into: &mut Vec<Command>) {
+pub(crate) fn write(stream: u32, chunk: &[u8], memory: &Recycler, into: &mut Vec<Command>) {
     into.extend(
-        chunk
-            .chunks(MAX_CHUNK_BYTES)
-            .map(|chunk| Command::Write { stream, data: Bytes::copy_from_slice(chunk) }),
+        chunk.chunks(MAX_CHUNK_BYTES).map(|chunk| Command::Write { stream, data: copy(chunk, memory) }),
     );
+}
+
+fn copy(chunk: &[u8], memory: &Recycler) -> Bytes {
+    if chunk.len() < MIN_RECYCLED_BYTES {
+        return Bytes::copy_from_slice(chunk);
+    }
+    let mut data = memory.take();
+    data.extend_from_slice(chunk);
+    data.freeze()
 }
 
 /// Bits per second as JavaScript gives them, 0 for no cap, in bytes per second.
@@ -97,12 +106,12 @@ impl<'a> Record<'a> {
         Ok((Self { op: word(0), id: word(4), arg: word(12), body: &padded[..len] }, rest))
     }
 
-    fn decode(&self, into: &mut Vec<Command>) -> Result<(), Fault> {
+    fn decode(&self, memory: &Recycler, into: &mut Vec<Command>) -> Result<(), Fault> {
         let id = self.id;
         into.push(match self.op {
             1 => Command::Open { stream: opened(id)?, peer: self.id_in_body()?, priority: self.priority()? },
             2 => {
-                write(id, self.body, into);
+                write(id, self.body, memory, into);
                 return Ok(());
             }
             3 => self.bare(Command::Finish(id))?,
@@ -165,13 +174,13 @@ mod tests {
 
     fn decoded(slab: &[u8]) -> Vec<String> {
         let mut commands = Vec::new();
-        decode(slab, &mut commands).expect("well-formed");
+        decode(slab, &Recycler::default(), &mut commands).expect("well-formed");
         commands.iter().map(|command| format!("{command:?}")).collect()
     }
 
     fn fault(slab: &[u8]) -> Malformed {
         let mut commands = vec![Command::Shutdown];
-        let malformed = decode(slab, &mut commands).expect_err("malformed");
+        let malformed = decode(slab, &Recycler::default(), &mut commands).expect_err("malformed");
         assert!(matches!(commands[..], [Command::Shutdown]), "what was there before stays, nothing is added");
         malformed
     }
@@ -223,7 +232,7 @@ mod tests {
     fn a_long_chunk_is_several_allocations_and_an_empty_one_none() {
         let chunk: Vec<u8> = (0..MAX_CHUNK_BYTES * 2 + 3).map(|at| at as u8).collect();
         let mut commands = Vec::new();
-        write(5, &chunk, &mut commands);
+        write(5, &chunk, &Recycler::default(), &mut commands);
         let parts: Vec<&Bytes> = commands
             .iter()
             .map(|command| match command {
@@ -239,8 +248,29 @@ mod tests {
         assert!(parts.iter().all(|part| part.is_unique()), "no part keeps another one's memory");
 
         commands.clear();
-        decode(&record(2, 5, 0, b""), &mut commands).expect("well-formed");
+        decode(&record(2, 5, 0, b""), &Recycler::default(), &mut commands).expect("well-formed");
         assert!(commands.is_empty());
+    }
+
+    #[test]
+    fn long_chunks_are_written_into_memory_that_came_back() {
+        let memory = Recycler::default();
+        let written = |len: usize| {
+            let mut commands = Vec::new();
+            write(5, &vec![7; len], &memory, &mut commands);
+            match commands.pop() {
+                Some(Command::Write { data, .. }) => data,
+                other => panic!("{other:?}"),
+            }
+        };
+        let first = written(MAX_CHUNK_BYTES);
+        let at = first.as_ptr();
+        memory.give(&mut vec![first]);
+        let short = written(MIN_RECYCLED_BYTES - 1);
+        assert_ne!(short.as_ptr(), at, "what is short does not hold what is long");
+        let second = written(MIN_RECYCLED_BYTES);
+        assert_eq!(second.as_ptr(), at);
+        assert_eq!(second, vec![7; MIN_RECYCLED_BYTES]);
     }
 
     #[test]

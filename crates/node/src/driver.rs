@@ -77,6 +77,7 @@ impl Open {
                 }
             }
             news.tell(drain).map_err(|no_room| error(Code::Internal, no_room))?;
+            runtime.shared().received.give(news.spent());
         }
         Ok(())
     }
@@ -130,9 +131,8 @@ impl Shell {
 
 impl EndsWithEnvironment for Shell {
     fn environment_ends(&self) {
-        // The hook is running, hence neither to be removed nor to be kept; the process ends anyway.
-        let left = self.0.borrow_mut().close();
-        drop(left);
+        // The hook is running, hence gone by itself; whether the loop of an ending environment is kept alive does not matter.
+        drop(self.0.borrow_mut().close());
     }
 }
 
@@ -243,7 +243,7 @@ impl NativeDriver {
     #[napi]
     pub fn submit(&self, commands: &[u8]) -> Result<()> {
         self.with_open(|open| {
-            commands::decode(commands, &mut open.commands)
+            commands::decode(commands, &open.runtime.shared().written, &mut open.commands)
                 .map_err(|malformed| error(Code::Internal, malformed))?;
             open.submit();
             Ok(())
@@ -255,7 +255,7 @@ impl NativeDriver {
     #[napi]
     pub fn write(&self, stream: u32, chunk: &[u8]) {
         self.with_open(|open| {
-            commands::write(stream, chunk, &mut open.commands);
+            commands::write(stream, chunk, &open.runtime.shared().written, &mut open.commands);
             open.submit();
         });
     }

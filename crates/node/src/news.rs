@@ -63,6 +63,8 @@ pub(crate) struct News {
     peers: Peers,
     /// Streams whose failure was told; every later update repeats it. Emptied by their `Closed`.
     failed: HashSet<StreamId>,
+    /// Chunks that were copied, on their way back to the worker.
+    spent: Vec<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,12 +105,9 @@ impl News {
         &mut self.peers
     }
 
-    /// Drops everything, told or not.
-    pub(crate) fn clear(&mut self) {
-        self.outbox = Outbox::default();
-        self.stage = Stage::Told;
-        self.peers.clear();
-        self.failed = HashSet::new();
+    /// Chunks that were copied since they were last taken from here.
+    pub(crate) fn spent(&mut self) -> &mut Vec<Bytes> {
+        &mut self.spent
     }
 
     /// Writes as many events as there is room for.
@@ -155,7 +154,7 @@ impl News {
                 }
                 Stage::Bytes => {
                     while let Some(update) = self.outbox.streams.get_mut(self.at) {
-                        tell_bytes(update, drain)?;
+                        tell_bytes(update, &mut self.spent, drain)?;
                         tell_ending(update, &mut self.failed, &mut drain.ring).map_err(ring)?;
                         self.at += 1;
                     }
@@ -213,7 +212,11 @@ fn tell_state(update: &mut StreamUpdate, ring: &mut Ring<'_>) -> Result<(), Full
 }
 
 /// Chunks that lie one behind the other in the slab are one event. What does not fit stays for the next drain.
-fn tell_bytes(update: &mut StreamUpdate, drain: &mut Drain<'_>) -> Result<(), NoRoom> {
+fn tell_bytes(
+    update: &mut StreamUpdate,
+    spent: &mut Vec<Bytes>,
+    drain: &mut Drain<'_>,
+) -> Result<(), NoRoom> {
     let mut chunks = update.readable.iter_mut().filter(|chunk| !chunk.is_empty()).peekable();
     if chunks.peek().is_none() {
         return Ok(());
@@ -234,7 +237,7 @@ fn tell_bytes(update: &mut StreamUpdate, drain: &mut Drain<'_>) -> Result<(), No
         free = rest;
         if part == chunk.len() {
             // Its memory goes now, not with the batch.
-            *chunk = Bytes::new();
+            spent.push(std::mem::take(chunk));
         } else {
             chunk.advance(part);
         }

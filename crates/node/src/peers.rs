@@ -45,10 +45,6 @@ impl Peers {
     pub(crate) fn closed(&mut self, peer: PeerId) {
         self.0.remove(&peer);
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.0 = HashMap::new();
-    }
 }
 
 #[cfg(test)]

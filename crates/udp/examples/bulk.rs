@@ -51,7 +51,9 @@ fn main() {
         let mut commands = Vec::new();
         while written < total && written - sealed + CHUNK as u64 <= LIMIT {
             // A copy, as a JavaScript buffer would need.
-            commands.push(Command::Write { stream: 1, data: bytes::Bytes::copy_from_slice(&chunk) });
+            let mut data = sender.shared().written.take();
+            data.extend_from_slice(&chunk);
+            commands.push(Command::Write { stream: 1, data: data.freeze() });
             written += CHUNK as u64;
             if written >= total {
                 commands.push(Command::Finish(1));
@@ -76,9 +78,10 @@ fn main() {
         }
         while receiver.shared().take_news(&mut outbox) {
             let mut commands = Vec::new();
-            for update in outbox.streams.drain(..) {
+            for mut update in outbox.streams.drain(..) {
                 let bytes: u64 = update.readable.iter().map(|bytes| bytes.len() as u64).sum();
                 read += bytes;
+                receiver.shared().received.give(&mut update.readable);
                 if bytes > 0 {
                     commands.push(Command::Consume { stream: update.stream, bytes });
                 }

@@ -5,7 +5,7 @@ import { CommandQueue } from './commands.js'
 import type { RecordBudget } from './completions.js'
 import { channels, debug } from './diagnostics.js'
 import type { Driver, DriverPathStats, DriverStats } from './driver.js'
-import { EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
+import { driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
 import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
 import { Peer } from './peer.js'
@@ -49,6 +49,8 @@ export class Core implements EventSink {
   readonly slabHolders = new Set<ReceiveHalf>()
   readonly records: RecordBudget = { waiting: 0 }
   readonly peers = new Map<number, Peer>()
+  /** Resolves when nothing of it is left. */
+  readonly ended: Promise<void>
   readonly #settings: CoreSettings
   readonly #pump: EventPump
   readonly #streams = new Map<number, Stream>()
@@ -60,6 +62,7 @@ export class Core implements EventSink {
   #closing = false
   #closed: PacelineError | undefined
   #drainedWaiter: (() => void) | undefined
+  #resolveEnded!: () => void
 
   constructor(driver: Driver, settings: CoreSettings) {
     this.driver = driver
@@ -68,6 +71,9 @@ export class Core implements EventSink {
     this.sendBufferBytes = settings.sendBufferBytes
     this.#settings = settings
     this.#pump = new EventPump(driver, this)
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve
+    })
     const self = new WeakRef(this)
     driver.onWake = () => {
       self.deref()?.wake()
@@ -102,8 +108,8 @@ export class Core implements EventSink {
     return this.#closed === undefined ? this.driver.peerStats(id) : undefined
   }
 
+  /** Also after the end: what it came to. */
   stats(): DriverStats {
-    this.#mustBeOpen()
     return this.driver.stats()
   }
 
@@ -126,7 +132,7 @@ export class Core implements EventSink {
         } catch (error) {
           this.#connecting.delete(id)
           this.#updateBusy()
-          throw error
+          throw driverError(error, 'ERR_PACELINE_INTERNAL', { address, port })
         }
       },
       () => {
@@ -223,6 +229,7 @@ export class Core implements EventSink {
     this.#endAccepting()
     this.#drainedWaiter?.()
     this.#updateBusy()
+    this.#resolveEnded()
     debug('endpoint %s:%d closed', address.address, address.port)
     if (channels.endpointClosed.hasSubscribers) channels.endpointClosed.publish({ address })
   }
@@ -306,6 +313,10 @@ export class Core implements EventSink {
 
   drained(): void {
     this.#drainedWaiter?.()
+  }
+
+  broken(error: unknown): void {
+    this.destroy(driverError(error, 'ERR_PACELINE_INTERNAL'))
   }
 
   /** Slices that would pin a slab nobody else needs are copied out; what most of a slab waits for may keep it. */

@@ -51,16 +51,13 @@ export class Endpoint implements AsyncIterable<Stream> {
   readonly #core: Core
   readonly #secrets: Uint8Array[]
   readonly #address: Driver['address']
-  #resolveClosed!: () => void
   #closing: Promise<CloseResult> | undefined
 
   private constructor(driver: Driver, settings: EndpointSettings) {
     this.#core = new Core(driver, settings)
     this.#secrets = settings.secrets
     this.#address = driver.address
-    this.closed = new Promise((resolve) => {
-      this.#resolveClosed = resolve
-    })
+    this.closed = this.#core.ended
     debug('endpoint %s:%d open', this.#address.address, this.#address.port)
     if (channels.endpointOpen.hasSubscribers) channels.endpointOpen.publish({ address: this.#address })
   }
@@ -116,15 +113,16 @@ export class Endpoint implements AsyncIterable<Stream> {
     const maxBitrate = bitrateOption('options.maxBitrate', given.maxBitrate)
     const signal = signalOption('options.signal', given.signal)
     const { address, family } = await wait<Resolved>(signal, (waiter) => {
-      resolve(name, this.#reaches()).then(waiter.resolve, waiter.reject)
+      resolve(name, this.#family).then(waiter.resolve, waiter.reject)
     })
-    if (this.#reaches() === 4 && family === 6) {
-      throw wrongOption('host', `an IPv4 address (the endpoint is bound to ${this.#address.address}; bind '::' for IPv6)`, host)
+    if (family !== this.#family) {
+      const { address: own } = this.#address
+      throw wrongOption('host', `an IPv${this.#family} address (the endpoint is bound to ${own}, bind '${family === 6 ? '::' : '0.0.0.0'}' for this one)`, host)
     }
     return this.#core.connect(address, checkedPort, { secrets, handshakeTimeout, maxBitrate, signal })
   }
 
-  /** Counters since the start. @throws {EndpointError} `ERR_PACELINE_ENDPOINT_CLOSED` */
+  /** Counters since the start; after `close()` the last ones. */
   stats(): EndpointStats {
     return this.#core.stats()
   }
@@ -151,14 +149,13 @@ export class Endpoint implements AsyncIterable<Stream> {
     const deadline = numberOption('options.deadline', options.deadline, DISPOSE_DEADLINE, 0, Infinity, ' ms')
     const signal = signalOption('options.signal', options.signal)
     if (this.#core.closed !== undefined) return { acknowledged: 0, undelivered: 0 }
-    this.#closing ??= this.#core.close(deadline, signal).finally(this.#resolveClosed)
+    this.#closing ??= this.#core.close(deadline, signal)
     return this.#closing
   }
 
   /** Ends everything at once: what was not acknowledged may be lost. What waits is rejected with `error`. */
   destroy(error?: PacelineError): void {
     this.#core.destroy(error)
-    this.#resolveClosed()
   }
 
   /** The process stays alive for this endpoint (the default). */
@@ -178,10 +175,9 @@ export class Endpoint implements AsyncIterable<Stream> {
     await this.close()
   }
 
-  /** Address family the socket reaches: an IPv6 wildcard reaches both (0). */
-  #reaches(): 0 | 4 | 6 {
-    if (this.#address.family === 'IPv4') return 4
-    return this.#address.address === '::' ? 0 : 6
+  /** The only one the socket reaches. */
+  get #family(): 4 | 6 {
+    return this.#address.family === 'IPv4' ? 4 : 6
   }
 }
 

@@ -136,6 +136,11 @@ export const ERROR_CODES = {
     says: "the stream's key has sealed as many packets as it may",
     remedy: 'go on with another stream',
   },
+  ERR_PACELINE_INTERNAL: {
+    fault: 'system',
+    says: 'the package and its driver do not understand each other, or the worker failed; the endpoint is lost',
+    remedy: 'report it; a mixture of two versions of package and addon looks like this, too',
+  },
   ABORT_ERR: {
     fault: 'application',
     says: 'an AbortSignal was aborted during a wait; cause is its reason',
@@ -285,4 +290,23 @@ export function failureError(failure: number, detail: number, peer?: { address: 
     details.errorCode = detail
   }
   return new Class(code, peer === undefined ? message : `${message} (${peer.address}:${peer.port})`, details)
+}
+
+/** What a driver throws becomes an error of this package, unless it is one; the original is its cause. */
+export function driverError(error: unknown, fallback: ErrorCode, where: { address?: string; port?: number; syscall?: string } = {}): PacelineError {
+  if (error instanceof PacelineError) return error
+  const thrown: { [name in 'code' | 'errno' | 'syscall' | 'address' | 'port' | 'message']?: unknown } =
+    typeof error === 'object' && error !== null ? error : { message: String(error) }
+  const known = typeof thrown.code === 'string' && thrown.code in ERROR_CODES
+  const code = known ? (thrown.code as ErrorCode) : fallback
+  const message = typeof thrown.message === 'string' && thrown.message !== '' ? thrown.message : ERROR_CODES[code].says
+  const details: ErrorDetails = { cause: error }
+  details.address = typeof thrown.address === 'string' ? thrown.address : where.address
+  details.port = typeof thrown.port === 'number' ? thrown.port : where.port
+  if (!known) {
+    details.syscall = typeof thrown.syscall === 'string' ? thrown.syscall : where.syscall
+    if (typeof thrown.errno === 'number') details.errno = nodeErrno(thrown.errno)
+  }
+  const Class = code === 'ERR_PACELINE_OPTION' || code === 'ERR_PACELINE_SECRET' ? OptionError : EndpointError
+  return new Class(code, message, details)
 }

@@ -21,6 +21,8 @@ export interface EventSink {
   completion(stream: number, record: Float64Array): void
   skipped(stream: number, count: number): void
   drained(): void
+  /** The driver could not be drained: there will be no more news. */
+  broken(error: unknown): void
   /** No more bytes will go into this slab. */
   slabRetired(slab: Buffer): void
 }
@@ -67,8 +69,13 @@ export class EventPump {
     if (this.#closed) return
     if (this.#cursor >= this.#length) {
       if (this.#slab.length - this.#slabOffset < MIN_SLAB_BYTES) this.#replaceSlab()
-      this.#length = this.#driver.drain(this.#ring, this.#slab, this.#slabOffset)
       this.#cursor = 0
+      this.#length = 0
+      try {
+        this.#length = this.#driver.drain(this.#ring, this.#slab, this.#slabOffset)
+      } catch (error) {
+        this.#sink.broken(error)
+      }
       if (this.#length === 0) return
     }
     this.#scheduled = true

@@ -1,5 +1,5 @@
 import type { Driver } from './driver.js'
-import { EndpointError, ERROR_CODES, errnoName, nodeErrno, type ErrorCode, type ErrorDetails } from './errors.js'
+import { driverError, EndpointError } from './errors.js'
 import type { EndpointSettings } from './options.js'
 
 /** What the addon's constructor takes. */
@@ -56,6 +56,7 @@ async function loadBinding(): Promise<NativeBinding> {
  * A driver over the native addon: a thread, a UDP socket, packet memory. The only place that knows there is an addon.
  *
  * @throws {EndpointError} `ERR_PACELINE_NATIVE_MISSING`, `ERR_PACELINE_BIND`
+ * @throws {OptionError} what only the addon can refuse
  */
 export async function createNativeDriver(settings: EndpointSettings): Promise<Driver> {
   loaded ??= loadBinding()
@@ -77,22 +78,6 @@ export async function createNativeDriver(settings: EndpointSettings): Promise<Dr
     })
     return driver as Driver
   } catch (error) {
-    throw bindError(error, settings)
+    throw driverError(error, 'ERR_PACELINE_BIND', { address: host, port: settings.port, syscall: 'bind' })
   }
-}
-
-/** What the addon throws becomes an error of this package; the original is its cause. */
-export function bindError(error: unknown, { host, port }: { host: string; port: number }): EndpointError {
-  const thrown: { code?: unknown; errno?: unknown; syscall?: unknown; message?: unknown } =
-    typeof error === 'object' && error !== null ? error : { message: String(error) }
-  const code: ErrorCode = typeof thrown.code === 'string' && thrown.code in ERROR_CODES ? (thrown.code as ErrorCode) : 'ERR_PACELINE_BIND'
-  const message = typeof thrown.message === 'string' ? thrown.message : ERROR_CODES[code].says
-  // Rust's own text for system errors ends in "(os error 98)".
-  const errno = typeof thrown.errno === 'number' ? thrown.errno : Number(/os error (\d+)/.exec(message)?.[1] ?? NaN)
-  const details: ErrorDetails = { address: host, port, cause: error }
-  if (!Number.isNaN(errno)) details.errno = nodeErrno(errno)
-  if (typeof thrown.syscall === 'string') details.syscall = thrown.syscall
-  else if (code === 'ERR_PACELINE_BIND') details.syscall = 'bind'
-  const name = details.errno === undefined ? '' : `${errnoName(details.errno)}: `
-  return new EndpointError(code, code === 'ERR_PACELINE_BIND' ? `${name}could not bind ${host}:${port} (${message})` : message, details)
 }

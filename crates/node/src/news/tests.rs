@@ -276,5 +276,7 @@ fn chunks_are_let_go_as_soon_as_they_are_copied() {
     assert!(!first.is_unique());
     news.tell(&mut drain).expect("room");
     assert!(!news.is_told());
+    assert_eq!(news.spent().len(), 1, "for whoever fills it again");
+    news.spent().clear();
     assert!(first.is_unique() && !second.is_unique());
 }

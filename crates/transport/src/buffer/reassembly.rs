@@ -51,6 +51,9 @@ pub(crate) enum Violation {
     TooManyGaps,
 }
 
+/// Where a chunk's memory may come from; `None` when there is none.
+pub(crate) type Spare<'a> = &'a dyn Fn() -> Option<BytesMut>;
+
 /// Memory for the bytes between two borders. `data` holds those from `start` on which were written or skipped so far.
 #[derive(Debug, Default)]
 struct Chunk {
@@ -214,7 +217,15 @@ impl Reassembly {
 
     /// Takes the payload of a packet that was opened elsewhere and that `check` did not refuse: copies what is missing.
     /// Returns how many bytes are new.
-    pub(crate) fn write(&mut self, offset: u64, payload: &[u8], final_offset: Option<u64>) -> u64 {
+    ///
+    /// `spare` may lend memory of [`CHUNK`] bytes for a chunk that has none yet.
+    pub(crate) fn write(
+        &mut self,
+        offset: u64,
+        payload: &[u8],
+        final_offset: Option<u64>,
+        spare: Spare<'_>,
+    ) -> u64 {
         let end = offset.saturating_add(payload.len() as u64);
         debug_assert!(self.check(offset, payload.len(), final_offset).is_ok(), "write of a refused packet");
         if end > self.max_data {
@@ -230,7 +241,7 @@ impl Reassembly {
         while let Some(missing) = self.received.next_missing(from..end) {
             let skip = usize::try_from(missing.start.saturating_sub(offset)).unwrap_or(usize::MAX);
             let stop = usize::try_from(missing.end.saturating_sub(offset)).unwrap_or(usize::MAX);
-            self.copy(missing.start, payload.get(skip..stop).unwrap_or_default());
+            self.copy(missing.start, payload.get(skip..stop).unwrap_or_default(), spare);
             from = missing.end;
         }
         self.received.insert(offset..end)
@@ -252,9 +263,9 @@ impl Reassembly {
         self.allocated = 0;
     }
 
-    fn copy(&mut self, mut offset: u64, mut bytes: &[u8]) {
+    fn copy(&mut self, mut offset: u64, mut bytes: &[u8], spare: Spare<'_>) {
         while !bytes.is_empty() {
-            let copied = self.chunk_for(offset).map_or(0, |chunk| chunk.fill(offset, bytes));
+            let copied = self.chunk_for(offset, spare).map_or(0, |chunk| chunk.fill(offset, bytes));
             debug_assert!(copied > 0, "check admits only bytes that have a chunk");
             let Some(rest) = bytes.get(copied..).filter(|_| copied > 0) else { return };
             offset = offset.saturating_add(copied as u64);
@@ -263,7 +274,7 @@ impl Reassembly {
     }
 
     /// The chunk of `offset`, with memory. Once the size is known, none is allocated above it.
-    fn chunk_for(&mut self, offset: u64) -> Option<&mut Chunk> {
+    fn chunk_for(&mut self, offset: u64, spare: Spare<'_>) -> Option<&mut Chunk> {
         let index = index_of(offset);
         let slot = usize::try_from(index.checked_sub(self.base)?).ok()?;
         if slot >= self.chunks.len() {
@@ -274,7 +285,12 @@ impl Reassembly {
             chunk.start = start_of(index);
             chunk.end = end_of(index).min(self.final_offset.unwrap_or(u64::MAX));
             let size = chunk.end.saturating_sub(chunk.start);
-            chunk.data = BytesMut::with_capacity(usize::try_from(size).ok()?);
+            // Small streams and last chunks get what they need; whole chunks may be had from the last one read.
+            let recycled = if size > CHUNK - FIRST_CHUNK - 1 { spare() } else { None };
+            chunk.data = match recycled {
+                Some(memory) => memory,
+                None => BytesMut::with_capacity(usize::try_from(size).ok()?),
+            };
             self.allocated = self.allocated.saturating_add(size);
         }
         Some(chunk)
@@ -489,7 +505,7 @@ mod tests {
                         new && len > 0 && window.has_memory(from, to)
                     );
                     seen.scratch += 1;
-                    assert_eq!(window.write(from, &payload(from, to), named), model.add(at, len));
+                    assert_eq!(window.write(from, &payload(from, to), named, &|| None), model.add(at, len));
                     model.size = model.size.or(named.map(|named| named - base));
                 }
                 (Err(Violation::FlowControl), Err(Violation::FlowControl)) => seen.flow += 1,
@@ -548,7 +564,7 @@ mod tests {
         let (mut taken, mut refused) = (0, 0);
         for offset in (1..WINDOW).step_by(2) {
             match window.check(offset, 1, None) {
-                Ok(_) => taken += window.write(offset, &[byte_at(offset)], None),
+                Ok(_) => taken += window.write(offset, &[byte_at(offset)], None, &|| None),
                 Err(violation) => {
                     assert_eq!(violation, Violation::TooManyGaps);
                     refused += 1;
@@ -561,11 +577,11 @@ mod tests {
         for offset in (1..WINDOW).step_by(1408) {
             let bytes = payload(offset, (offset + 1408).min(WINDOW));
             assert!(window.check(offset, bytes.len(), None).is_ok());
-            window.write(offset, &bytes, None);
+            window.write(offset, &bytes, None, &|| None);
         }
         assert_eq!((window.received.gaps(), window.allocated_bytes()), (1, WINDOW));
         assert_eq!(window.check(WINDOW, 1, None), Err(Violation::FlowControl));
-        window.write(0, &[byte_at(0)], Some(WINDOW));
+        window.write(0, &[byte_at(0)], Some(WINDOW), &|| None);
         assert_read(&mut window, &mut 0);
         assert!(window.is_finished() && window.allocated_bytes() == 0);
     }
@@ -575,17 +591,17 @@ mod tests {
         let mut window = Reassembly::new(1 << 20);
         assert_eq!(window.check(0, 1408, None), Ok(Placement::Scratch));
         assert!(window.direct(0, 1408).is_none() && window.allocated_bytes() == 0);
-        window.write(0, &payload(0, 10), Some(1000));
+        window.write(0, &payload(0, 10), Some(1000), &|| None);
         assert_eq!(window.allocated_bytes(), 1000, "not more than the stream is long");
     }
 
     #[test]
     fn forged_bytes_behind_the_end_are_not_read() {
         let mut window = Reassembly::new(1 << 20);
-        window.write(0, &payload(0, 10), None);
+        window.write(0, &payload(0, 10), None, &|| None);
         assert_eq!(window.check(500, 100, None), Ok(Placement::Direct));
         window.direct(500, 100).unwrap().fill(9);
-        window.write(10, &payload(10, 20), Some(20));
+        window.write(10, &payload(10, 20), Some(20), &|| None);
         let mut total = 0;
         assert_read(&mut window, &mut total);
         assert!(window.is_finished() && total == 20);
@@ -602,11 +618,11 @@ mod tests {
         assert_eq!(window.check(0, 0, None), Ok(Placement::Duplicate));
         assert_eq!(window.check(0, 1, Some(VARINT_MAX)), Ok(Placement::Scratch), "more than the limit");
         assert_eq!(window.check(0, 1, Some(VARINT_MAX + 1)), Err(Violation::FinalSize));
-        window.write(0, &payload(0, 3000), None);
+        window.write(0, &payload(0, 3000), None, &|| None);
         assert_read(&mut window, &mut 0);
         assert_eq!(window.allocated_bytes(), CHUNK - FIRST_CHUNK);
         assert_eq!(window.check(3000, 0, Some(3000)), Ok(Placement::Scratch));
-        window.write(3000, &[], Some(3000));
+        window.write(3000, &[], Some(3000), &|| None);
         assert!(window.is_finished() && window.allocated_bytes() == 0);
         assert_eq!(window.check(3000, 0, Some(3000)), Ok(Placement::Duplicate));
         assert_eq!(window.check(2999, 2, None), Err(Violation::FinalSize));

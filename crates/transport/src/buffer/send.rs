@@ -101,10 +101,13 @@ impl SendBuffer {
     }
 
     /// Forgets the first `n` bytes, which were sealed; more than there are is all there are.
-    pub(crate) fn advance(&mut self, n: usize) {
+    ///
+    /// Large chunks that are used up go to `spent`, so that their memory can be used again.
+    pub(crate) fn advance(&mut self, n: usize, spent: &mut Vec<Bytes>) {
         debug_assert!(n as u64 <= self.len);
         self.len = self.len.saturating_sub(n as u64);
         if self.len == 0 {
+            spent.extend(self.chunks.drain(..).filter(|chunk| chunk.len() >= SMALL_CHUNK));
             self.release();
             return;
         }
@@ -115,7 +118,7 @@ impl SendBuffer {
                 return;
             }
             left = left.saturating_sub(front.len());
-            self.chunks.pop_front();
+            spent.extend(self.chunks.pop_front());
         }
         self.tail.advance(left.min(self.tail.len()));
     }
@@ -177,7 +180,7 @@ mod tests {
                         assert!(seen.iter().zip(sealed..).all(|(&byte, at)| byte == byte_at(at)));
                         copied += u64::from(want > 0 && seen.as_ptr() == inside);
                         let take = if random.one_in(4) { random.below(want + 1) } else { want };
-                        buffer.advance(take as usize);
+                        buffer.advance(take as usize, &mut Vec::new());
                         sealed += take;
                     }
                     _ if random.one_in(2_000) => {
@@ -208,7 +211,7 @@ mod tests {
         for packet in (0..1_000_000u64).step_by(1000) {
             let seen = buffer.peek(1000);
             assert!(seen.iter().zip(packet..).all(|(&byte, at)| byte == byte_at(at)));
-            buffer.advance(1000);
+            buffer.advance(1000, &mut Vec::new());
         }
         assert!(buffer.is_empty());
     }
@@ -220,12 +223,12 @@ mod tests {
         buffer.push(chunk.clone());
         buffer.push(Bytes::new());
         assert_eq!(buffer.peek(1408).as_ptr(), chunk.as_ptr());
-        buffer.advance(1408);
+        buffer.advance(1408, &mut Vec::new());
         assert_eq!(buffer.peek(1408).as_ptr(), chunk[1408..].as_ptr());
         assert_eq!(buffer.peek(usize::MAX).len(), MAX_PEEK);
         // Also when the one before ended with a packet, and when a small one is alone.
         buffer.push(chunk.clone());
-        buffer.advance(100_000 - 1408);
+        buffer.advance(100_000 - 1408, &mut Vec::new());
         assert_eq!(buffer.peek(1408).as_ptr(), chunk.as_ptr());
         buffer.clear();
         buffer.push(chunk.slice(5..6));

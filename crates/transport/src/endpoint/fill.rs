@@ -75,6 +75,7 @@ impl Endpoint {
             };
             match result {
                 Turn::Made(made) => {
+                    self.shared.written.give(&mut stream.send.spent);
                     Self::end_turn(stream, path, turn, made.segments.total_len() as u64, burst_bytes);
                     self.enqueue(stream_key, key, made, now_ns);
                 }

@@ -241,7 +241,9 @@ impl Endpoint {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if stream.phase == Phase::Active {
             let payload = self.scratch.get(..packet.payload_len()).unwrap_or(&[]);
-            let new = stream.recv.buffer.write(packet.offset(), payload, packet.final_offset());
+            let new = stream.recv.buffer.write(packet.offset(), payload, packet.final_offset(), &|| {
+                self.shared.received.take_recycled()
+            });
             self.stats.stream_bytes_received = self.stats.stream_bytes_received.saturating_add(new);
         }
         self.after_stream_packet(key, packet, received);

@@ -140,7 +140,7 @@ impl Plan {
                 included_fin: self.fin && last,
                 retransmission: false,
             });
-            send.buffer.advance(payload_len);
+            send.buffer.advance(payload_len, &mut send.spent);
             send.next_offset = send.next_offset.saturating_add(payload_len as u64);
             self.header.number = self.header.number.saturating_add(1);
             self.header.offset = send.next_offset;

@@ -40,6 +40,8 @@ pub(crate) struct UnsentAcknowledged;
 #[derive(Debug)]
 pub(crate) struct Send {
     pub(crate) buffer: SendBuffer,
+    /// Chunks that are sealed, for [`Recycler`](crate::app::Recycler); emptied after every burst.
+    pub(crate) spent: Vec<Bytes>,
     /// Next stream offset to seal.
     pub(crate) next_offset: u64,
     /// Offset the peer allows.
@@ -67,6 +69,7 @@ impl Send {
     pub(crate) fn new(max_data: u64) -> Self {
         Self {
             buffer: SendBuffer::new(),
+            spent: Vec::new(),
             next_offset: 0,
             max_data,
             fin: Fin::Open,
