@@ -305,9 +305,9 @@ impl NativeDriver {
     pub fn peer_stats(&self, peer: u32) -> Either<DriverPathStats, ()> {
         let stats = self.with_open(|open| {
             let slot = open.news.peers().get(peer)?.path?;
-            let stats = open.runtime.shared().stats();
+            let stats = open.runtime.shared().path_stats(slot)?;
             // A slot without a cipher is not in use.
-            stats.paths.get(slot as usize).filter(|path| path.cipher_bits != 0).map(DriverPathStats::from)
+            (stats.cipher_bits != 0).then(|| DriverPathStats::from(&stats))
         });
         or_undefined(stats.flatten())
     }

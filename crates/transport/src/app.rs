@@ -4,7 +4,11 @@
 //! Every item of the outbox is a *dirty flag with the newest state*: a stream or peer stands in it at most once, so it
 //! cannot overflow. Completion records are bounded and count what they skip.
 
-use crate::{error::Failure, stats::Stats, transmission::Outcome};
+use crate::{
+    error::Failure,
+    stats::{PathStats, Stats},
+    transmission::Outcome,
+};
 use bytes::{Bytes, BytesMut};
 use paceline_handshake::Secret;
 use std::{
@@ -265,6 +269,11 @@ impl Shared {
     /// Application: a copy of the newest counters.
     pub fn stats(&self) -> Stats {
         lock(&self.stats).clone()
+    }
+
+    /// Application: the newest measurements of the path in `slot` (see [`PeerUpdate::path`]).
+    pub fn path_stats(&self, slot: u32) -> Option<PathStats> {
+        lock(&self.stats).paths.get(slot as usize).copied()
     }
 
     /// Worker: swaps the commands with `into`, which must be empty.

@@ -40,6 +40,17 @@ const forgotten = new FinalizationRegistry<Driver>((driver) => {
   driver.close()
 })
 
+/**
+ * What the driver rings. The driver lives as long as its thread, so it must not hold the endpoint. A function of its own:
+ * closures of one function share what they capture, and in the constructor another one captures `this`.
+ */
+function bell(core: Core): () => void {
+  const weak = new WeakRef(core)
+  return () => {
+    weak.deref()?.wake()
+  }
+}
+
 /** What an endpoint, its peers and its streams share: the driver, the queue of commands, the pump of events, and who is who. */
 export class Core implements EventSink {
   readonly driver: Driver
@@ -74,10 +85,7 @@ export class Core implements EventSink {
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve
     })
-    const self = new WeakRef(this)
-    driver.onWake = () => {
-      self.deref()?.wake()
-    }
+    driver.onWake = bell(this)
     forgotten.register(this, driver, this)
     this.commands.acceptStreams(0)
   }

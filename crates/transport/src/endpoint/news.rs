@@ -45,6 +45,8 @@ impl Endpoint {
         let shared = Arc::clone(&self.shared);
         let mut outbox = shared.outbox();
         self.published = true;
+        // A peer is told of before its streams, whenever the application looks.
+        outbox.peers.append(&mut self.outbox.peers);
         let Outbox { epoch, streams, .. } = &mut *outbox;
         let index = match stream.update {
             Some((at, index))
