@@ -26,7 +26,10 @@ fn main() {
         let bell = bell.clone();
         let bind = "127.0.0.1:0".parse().expect("an address");
         let options = Options::new(bind, config);
-        Runtime::start(options, move || drop(bell.send(name))).expect("a socket")
+        Runtime::start(options, move || {
+            let _ = bell.send(name);
+        })
+        .expect("a socket")
     };
     let receiver = start(Config { secrets: Arc::clone(&secrets), ..Config::default() }, b'r');
     let sender = start(Config::default(), b's');
@@ -44,6 +47,7 @@ fn main() {
     );
     let chunk = bytes::Bytes::from(vec![7u8; CHUNK]);
     let (mut written, mut sealed, mut read) = (0u64, 0u64, 0u64);
+    #[allow(clippy::disallowed_methods, reason = "an example may look at the clock")]
     let started = Instant::now();
     let mut outbox = Outbox::default();
     let mut done = false;

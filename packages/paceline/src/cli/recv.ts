@@ -104,9 +104,6 @@ class Receiver {
   }
 
   async run(interrupt: AbortSignal): Promise<number> {
-    const { address, port } = this.#endpoint.address
-    if (this.#options.json) sayJson({ event: 'listening', address, port })
-    else say(`listening on ${address.includes(':') ? `[${address}]` : address}:${port}, receiving into ${this.#folder}`)
     const stop = () => this.#stop.abort(interrupt.reason)
     interrupt.addEventListener('abort', stop, { once: true })
     try {
@@ -125,18 +122,30 @@ class Receiver {
 
   /** Takes streams until there are enough, or there is a reason to stop. */
   async #accept(): Promise<void> {
-    if (this.#stop.signal.aborted) return
-    let accepted = 0
+    const streams = this.#endpoint.streams({ signal: this.#stop.signal })
+    let next = streams.next()
     try {
-      for await (const stream of this.#endpoint.streams({ signal: this.#stop.signal })) {
+      // Streams are refused until somebody waits for them. Who reads the announcement may open one at once.
+      await Promise.race([next, new Promise(setImmediate)])
+      this.#announce()
+      for (let accepted = 1; ; accepted++) {
+        const { value: stream, done } = await next
+        if (done === true) return
         const task = this.#receive(stream).finally(() => this.#active.delete(task))
         this.#active.add(task)
-        if (++accepted >= this.#count) return
+        if (accepted >= this.#count) return
         if (this.#active.size >= MAX_FILES_AT_ONCE) await Promise.race(this.#active)
+        next = streams.next()
       }
     } catch (error) {
       if (!this.#stop.signal.aborted) throw error
     }
+  }
+
+  #announce(): void {
+    const { address, port } = this.#endpoint.address
+    if (this.#options.json) sayJson({ event: 'listening', address, port })
+    else say(`listening on ${address.includes(':') ? `[${address}]` : address}:${port}, receiving into ${this.#folder}`)
   }
 
   async #receive(stream: Stream): Promise<void> {
