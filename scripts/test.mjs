@@ -89,6 +89,12 @@ const steps = [
   { name: 'rust-examples', command: cargo('test', ...cargoColour, '--doc', '--no-fail-fast'), count: countCargoTest },
   { name: 'tsc', command: node(bin('typescript', 'bin/tsc'), '-p', 'tsconfig.json'), count: whole },
   { name: 'layers', alone: true, command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap', '__test__/layers.ts'), count: countTap, show: tapPrinter },
+  {
+    name: 'boundary',
+    command: [process.execPath, ['--expose-gc', '--test', '--test-reporter=tap', ...['boundary', 'teardown', 'transfer'].map((name) => `crates/node/tests/${name}.test.cjs`)]],
+    count: countTap,
+    show: tapPrinter,
+  },
   { name: 'ava', command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap'), count: countTap, show: tapPrinter },
 ]
 

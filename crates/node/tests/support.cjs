@@ -1,6 +1,6 @@
 // A driver without the package above it: what the tests of the border need of `packages/paceline/src/{driver,events}.ts`.
 'use strict'
-const { createHash } = require('node:crypto')
+const { randomBytes } = require('node:crypto')
 const { readdirSync, readFileSync } = require('node:fs')
 const { join } = require('node:path')
 
@@ -23,8 +23,9 @@ const RING_ELEMENTS = 16 * 1024
 const SLAB_BYTES = 256 * 1024
 const MIN_SLAB_BYTES = 32 * 1024
 
-/** 32 bytes that are no secret. */
-const secret = createHash('sha256').update('tests only').digest()
+/** Made once a run; threads and child processes find it in the environment. */
+process.env.PACELINE_BOUNDARY_SECRET ??= randomBytes(32).toString('hex')
+const secret = Buffer.from(process.env.PACELINE_BOUNDARY_SECRET, 'hex')
 
 function options(over = {}) {
   return {
