@@ -97,18 +97,32 @@ async function resolve(host: string): Promise<{ address: string; family: number 
 /** All of them before the first byte leaves: a typing error in the last name should not cost an hour. */
 async function openSources(paths: readonly string[]): Promise<Source[]> {
   const sources: Source[] = []
-  for (const path of paths) {
-    const handle = await open(path, 'r').catch((error: unknown) => {
-      throw new Fault(`expected a readable file, got ${path}: ${meaning(error)}`)
-    })
-    const stats = await handle.stat()
-    if (!stats.isFile()) throw new Fault(`expected a regular file, got ${path}: ${stats.isDirectory() ? 'EISDIR (it is a directory)' : 'a device or pipe'}`)
-    const name = basename(path)
-    checkName(name)
-    if (sources.some((other) => other.name === name)) throw new Fault(`expected different file names, got ${name} twice`)
-    sources.push({ path, name, bytes: stats.size, changedAt: stats.mtimeMs, handle })
+  try {
+    for (const path of paths) {
+      const name = basename(path)
+      checkName(name)
+      if (sources.some((other) => other.name === name)) throw new Fault(`expected different file names, got ${name} twice`)
+      sources.push(await openSource(path, name))
+    }
+    return sources
+  } catch (error) {
+    await Promise.all(sources.map(({ handle }) => handle.close()))
+    throw error
   }
-  return sources
+}
+
+async function openSource(path: string, name: string): Promise<Source> {
+  const handle = await open(path, 'r').catch((error: unknown) => {
+    throw new Fault(`expected a readable file, got ${path}: ${meaning(error)}`)
+  })
+  try {
+    const stats = await handle.stat()
+    if (stats.isFile()) return { path, name, bytes: stats.size, changedAt: stats.mtimeMs, handle }
+    throw new Fault(`expected a regular file, got ${path}: ${stats.isDirectory() ? 'EISDIR (it is a directory)' : 'a device or pipe'}`)
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
 }
 
 /** The receiver does not want this file; the connection is well. */
