@@ -224,7 +224,7 @@ impl World {
             }
             node.shared.submit(&mut node.commands);
             for attempt in 0.. {
-                let Step { next_wake_ns, busy, news: _, done } = node.worker.step(now_ns);
+                let Step { next_wake_ns, busy, done, .. } = node.worker.step(now_ns);
                 self.steps += 1;
                 node.next_wake_ns = next_wake_ns;
                 node.done |= done;

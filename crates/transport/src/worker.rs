@@ -13,6 +13,8 @@ pub struct Step {
     pub busy: bool,
     /// `Shared` has news the application was not told of: ring its doorbell.
     pub news: bool,
+    /// `next_wake_ns` is a departure so near that what arrives until then may wait for it: half the wakes of a bulk sender.
+    pub nap: bool,
     /// `Command::Shutdown` was carried out and everything is home.
     pub done: bool,
 }

@@ -8,7 +8,7 @@ use crate::{
     wait::{Interest, Waker},
 };
 use paceline_transport::{
-    Backpressure, BurstLimits, Completion, Environment, Received, Transmission, pool::Pool,
+    Backpressure, BurstLimits, Completion, Environment, Received, Step, Transmission, pool::Pool,
 };
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
@@ -30,14 +30,8 @@ impl UdpEnvironment {
     }
 
     /// Waits after the step of `now_ns` until there is something to do.
-    pub(crate) fn wait(
-        &mut self,
-        now_ns: u64,
-        waker: &Waker,
-        next_wake_ns: Option<u64>,
-        has_work: impl FnOnce() -> bool,
-    ) {
-        self.0.wait(now_ns, waker, next_wake_ns, has_work);
+    pub(crate) fn wait(&mut self, now_ns: u64, waker: &Waker, step: &Step, has_work: impl FnOnce() -> bool) {
+        self.0.wait(now_ns, waker, step, has_work);
     }
 }
 
@@ -123,15 +117,10 @@ impl<L: Link> Socket<L> {
         (interest, [next_wake_ns, stuck, resume].into_iter().flatten().min())
     }
 
-    fn wait(
-        &mut self,
-        now_ns: u64,
-        waker: &Waker,
-        next_wake_ns: Option<u64>,
-        has_work: impl FnOnce() -> bool,
-    ) {
+    fn wait(&mut self, now_ns: u64, waker: &Waker, step: &Step, has_work: impl FnOnce() -> bool) {
         self.now_ns = now_ns;
-        let (interest, deadline_ns) = self.wants(next_wake_ns);
+        let (mut interest, deadline_ns) = self.wants(step.next_wake_ns);
+        interest.readable &= !step.nap;
         if deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
             return;
         }

@@ -244,9 +244,8 @@ fn run<B: Body>(mut body: B, control: &Control, doorbell: &impl Fn()) {
             continue;
         }
         // A worker that is done has nothing to wake up for; it stays until it is stopped.
-        body.environment().wait(now_ns, &control.waker, step.next_wake_ns, || {
-            control.stopping() || control.shared.has_commands()
-        });
+        body.environment()
+            .wait(now_ns, &control.waker, &step, || control.stopping() || control.shared.has_commands());
     }
 }
 

@@ -8,6 +8,7 @@ mod acks;
 mod commands;
 mod completions;
 mod control;
+mod doorbell;
 mod fill;
 mod news;
 mod peers;
@@ -29,6 +30,7 @@ use crate::{
     transmission::{Completion, Info, PathKey, StreamKey, Transmission},
     worker::Step,
 };
+use doorbell::Doorbell;
 use paceline_handshake::{AttemptId, Established, Handshake};
 use paceline_pacer::TokenBucket;
 use paceline_pool::Pool;
@@ -49,6 +51,9 @@ pub(crate) type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
 const RECEIVE_BATCH: usize = 8;
 /// Recycled per-packet vectors.
 const MAX_SPARE_INFOS: usize = 256;
+/// How near a departure must be for what arrives to wait for it. Below the lateness of a timer under load (p50 130–230 µs on 2
+/// busy cores); ACKs read that much later do not disturb the controllers, whose thresholds begin at 500 µs.
+const NAP_NS: u64 = 100_000;
 /// A UDP payload at most.
 const MAX_DATAGRAM: usize = 65_535;
 
@@ -100,8 +105,7 @@ pub(crate) struct Endpoint {
     stream_timers: Vec<Option<u64>>,
     shutting_down: bool,
     drained: bool,
-    /// News was put into `Shared` in this step.
-    published: bool,
+    doorbell: Doorbell,
     /// Work is left that is due now.
     busy: bool,
 }
@@ -159,7 +163,7 @@ impl Endpoint {
             stream_timers: Vec::new(),
             shutting_down: false,
             drained: false,
-            published: false,
+            doorbell: Doorbell::default(),
             busy: false,
             config,
             pool,
@@ -171,7 +175,6 @@ impl Endpoint {
     /// before it found, so a completion is settled before the ACK that names it, and credit before the fill that spends it.
     pub(crate) fn step<E: Environment>(&mut self, environment: &mut E, now_ns: u64) -> Step {
         self.busy = false;
-        self.published = false;
         self.take_commands(now_ns, &mut |out| environment.random(out));
         self.receive_batch(environment, now_ns);
         self.collect_results(environment);
@@ -187,10 +190,12 @@ impl Endpoint {
         self.collect_results(environment);
         self.apply_completions(now_ns);
         self.publish(now_ns);
+        let departure = self.wheel.next_expiry().filter(|_| self.backpressure == Backpressure::None);
         Step {
             next_wake_ns: self.next_wake(now_ns),
             busy: self.busy || !self.active.is_empty(),
-            news: self.published,
+            news: self.doorbell.rings(now_ns),
+            nap: departure.is_some_and(|at| at <= now_ns.saturating_add(NAP_NS)),
             done: self.drained,
         }
     }
@@ -213,6 +218,7 @@ impl Endpoint {
         };
         at(self.handshake.next_timeout());
         at(self.time_wait.next_expiry());
+        at(self.doorbell.next_ring());
         match self.backpressure {
             // Control and data alike wait for the socket.
             Backpressure::UntilWritable => {}

@@ -27,6 +27,14 @@ impl Endpoint {
             self.outbox.drained = true;
         }
         if !self.outbox.is_empty() {
+            let urgent =
+                !self.outbox.peers.is_empty() || !self.outbox.streams.is_empty() || self.outbox.drained;
+            if urgent {
+                self.doorbell.urgent();
+            }
+            if !self.outbox.records.is_empty() {
+                self.doorbell.records();
+            }
             let shared = Arc::clone(&self.shared);
             let mut outbox = shared.outbox();
             outbox.peers.append(&mut self.outbox.peers);
@@ -34,7 +42,6 @@ impl Endpoint {
             outbox.streams.append(&mut self.outbox.streams);
             outbox.drained |= self.outbox.drained;
             self.outbox.drained = false;
-            self.published = true;
         }
         self.publish_stats();
     }
@@ -44,7 +51,6 @@ impl Endpoint {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let shared = Arc::clone(&self.shared);
         let mut outbox = shared.outbox();
-        self.published = true;
         // A peer is told of before its streams, whenever the application looks.
         outbox.peers.append(&mut self.outbox.peers);
         let Outbox { epoch, streams, .. } = &mut *outbox;
@@ -61,14 +67,17 @@ impl Endpoint {
         };
         stream.update = Some((*epoch, index));
         let Some(update) = streams.get_mut(index) else { return };
+        let mut urgent = stream.news.progress || stream.news.closed;
         if std::mem::take(&mut stream.news.accepted) {
             update.accepted_from = Some(stream.peer);
+            urgent = true;
         }
         if !stream.recv.stopped && stream.failure.is_none() {
-            stream.recv.buffer.read(&mut update.readable);
+            self.doorbell.readable(stream.recv.buffer.read(&mut update.readable));
             if stream.recv.buffer.is_finished() && !stream.recv.finished {
                 stream.recv.finished = true;
                 update.end = true;
+                urgent = true;
             }
         }
         stream.news.progress = false;
@@ -80,6 +89,9 @@ impl Endpoint {
         update.transmissions = stream.transmissions;
         update.unrecorded = stream.unrecorded;
         update.skipped = update.skipped.saturating_add(std::mem::take(&mut stream.skipped));
+        if urgent {
+            self.doorbell.urgent();
+        }
     }
 
     fn publish_stats(&mut self) {
