@@ -252,8 +252,8 @@ export class SendHalf implements Spender {
       this.#link.budget.starve(this)
     } else if (!this.#askedRoom) {
       this.#askedRoom = true
-      // Half, not none: the driver must not run dry while the news is on its way.
-      this.#link.commands.wantRoom(this.#id, Math.min(this.#link.sendBufferBytes, own) >> 1)
+      // Three quarters, not none: the driver must not run dry while the news is on its way to a busy event loop.
+      this.#link.commands.wantRoom(this.#id, Math.floor(Math.min(this.#link.sendBufferBytes, own) * 0.75))
     }
   }
 
