@@ -24,7 +24,7 @@ export class Capture {
   private constructor(file: string, port: number) {
     this.#file = file
     // prettier-ignore
-    this.#child = spawn('tcpdump', ['-i', 'lo', '-n', '-U', '-s', '64', '-B', '16384', '--time-stamp-precision=nano', '-Z', 'root',
+    this.#child = spawn('tcpdump', ['-i', 'lo', '-n', '-U', '--immediate-mode', '-s', '64', '-B', '16384', '--time-stamp-precision=nano', '-Z', 'root',
       '-w', file, `udp dst port ${port}`], { stdio: ['ignore', 'ignore', 'pipe'] })
   }
 

@@ -4,8 +4,14 @@ const { randomBytes } = require('node:crypto')
 const { readdirSync, readFileSync } = require('node:fs')
 const { join } = require('node:path')
 
-const LIBRARY = { linux: 'libpaceline_node.so', darwin: 'libpaceline_node.dylib', win32: 'paceline_node.dll' }
-const path = process.env.PACELINE_ADDON ?? join(__dirname, '../../../target/release', LIBRARY[process.platform])
+/** What `npm run build` made, or the one that is named. */
+function builtAddon() {
+  const folder = join(__dirname, '../../../packages/paceline/binding')
+  const name = readdirSync(folder).find((file) => file.endsWith('.node'))
+  if (name === undefined) throw new Error(`expected an addon in ${folder}, got none: npm run build`)
+  return join(folder, name)
+}
+const path = process.env.PACELINE_ADDON ?? builtAddon()
 const addon = { exports: {} }
 process.dlopen(addon, path)
 const { NativeDriver, nativeLiveness } = addon.exports

@@ -27,13 +27,14 @@ export interface Driver {
   /**
    * Takes news: encoded events into `events`, received bytes into `slab` from `slabOffset` on.
    * Returns how many elements of `events` were written; 0 means there is no more news and `onWake` is armed.
+   * Throws when the driver itself has failed: then nothing more will come.
    */
   drain(events: Float64Array, slab: Uint8Array, slabOffset: number): number
 
   /** The driver's clock now, in ms on `performance.now()`'s line. */
   now(): number
 
-  /** Counters of the endpoint. */
+  /** Counters of the endpoint; after `close()` the last ones. */
   stats(): DriverStats
 
   /** Newest measurements of a peer's path, or `undefined` before there is one. */
@@ -138,7 +139,8 @@ export const Op = {
 
 /**
  * Events: `[type, length, id, …]`, `length` counting all elements of the record.
- * An event is never split over two drains.
+ * An event is never split over two drains. Of one stream, Data comes before End and Failed, Progress before Failed and Closed,
+ * and Closed comes last, after Failed too.
  */
 export const Event = {
   /** id = peer, accepted (0/1). Its handshake is usable. */

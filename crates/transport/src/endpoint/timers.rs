@@ -33,8 +33,8 @@ impl Endpoint {
             && path.loss_timer_ns.is_none_or(|armed| at < armed)
         {
             let at = at.max(now_ns);
-            path.loss_timer_ns = Some(at);
-            let _ = self.timers.insert(at, Timer::Loss(key));
+            // A full wheel leaves the timer unarmed: the next send or ACK of the path tries again.
+            path.loss_timer_ns = self.timers.insert(at, Timer::Loss(key)).is_ok().then_some(at);
         }
         let Some(path) = self.paths.get_mut(key) else { return };
         let pto = path.recovery.pto_deadline(path.controller.pto());
@@ -42,8 +42,8 @@ impl Endpoint {
             && path.pto_timer_ns.is_none_or(|armed| at < armed)
         {
             let at = at.max(now_ns);
-            path.pto_timer_ns = Some(at);
-            let _ = self.timers.insert(at, Timer::Pto(key));
+            // A full wheel leaves the timer unarmed: the next send or ACK of the path tries again.
+            path.pto_timer_ns = self.timers.insert(at, Timer::Pto(key)).is_ok().then_some(at);
         }
     }
 
@@ -56,8 +56,7 @@ impl Endpoint {
         if let Some(armed) = self.stream_timers.get_mut(slot)
             && armed.is_none_or(|armed| at_ns < armed)
         {
-            *armed = Some(at_ns);
-            let _ = self.timers.insert(at_ns, Timer::Stream(key.slot()));
+            *armed = self.timers.insert(at_ns, Timer::Stream(key.slot())).is_ok().then_some(at_ns);
         }
     }
 
