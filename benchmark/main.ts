@@ -37,5 +37,5 @@ const whole = (name: 'runs' | 'bytes', fallback: number): number => {
 }
 const [name = ''] = positionals
 if (positionals.length !== 1 || !Object.hasOwn(suites, name)) fail(`expected one of ${Object.keys(suites).join(', ')}, got ${positionals.join(' ') || 'nothing'}`)
-const options = { runs: whole('runs', 5), bytes: whole('bytes', 512 << 20), only: values.only }
+const options = { runs: whole('runs', 5), bytes: whole('bytes', 2 ** 31), only: values.only }
 await suites[name as keyof typeof suites].run(options, printer(name, values.json))
