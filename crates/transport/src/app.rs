@@ -213,7 +213,7 @@ impl Recycler {
             if free.len() >= Self::MAX {
                 break;
             }
-            // Only the last holder of a chunk gets its memory; `reserve` then winds it back to its beginning.
+            // Only the last holder of a chunk gets its memory; `try_reclaim` then winds it back to its beginning.
             if let Ok(mut chunk) = bytes.try_into_mut() {
                 chunk.clear();
                 if chunk.try_reclaim(Self::CHUNK) {
@@ -227,7 +227,7 @@ impl Recycler {
 
     /// An empty buffer with room for [`CHUNK`](Self::CHUNK) bytes, recycled if there is one.
     pub fn take(&self) -> BytesMut {
-        lock(&self.0).pop().unwrap_or_else(|| BytesMut::with_capacity(Self::CHUNK))
+        self.take_recycled().unwrap_or_else(|| BytesMut::with_capacity(Self::CHUNK))
     }
 
     pub(crate) fn take_recycled(&self) -> Option<BytesMut> {

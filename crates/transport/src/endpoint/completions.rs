@@ -16,6 +16,8 @@ const SEND_PATIENCE_NS: u64 = 3 * SECOND;
 const EMSGSIZE: i32 = 90;
 /// A failed send is tried again after at least this long.
 const MIN_SEND_RETRY_NS: u64 = MS;
+/// … and at most this.
+const MAX_SEND_RETRY_NS: u64 = SECOND / 4;
 const MAX_SEND_RETRY_EXPONENT: u32 = 8;
 
 impl Endpoint {
@@ -110,9 +112,10 @@ impl Endpoint {
         }
         let pto = stream.path.and_then(|path| self.paths.get(path)).map_or(0, |path| path.controller.pto());
         let wait = (pto / 4).max(MIN_SEND_RETRY_NS).saturating_mul(1u64.wrapping_shl(trouble.exponent));
-        // `wait` doubles up to 256 ms, so the patience above is spent in about a dozen attempts.
-        stream.send.retry_at_ns = now_ns.saturating_add(wait.min(SECOND / 4));
-        self.arm_stream_at(key, stream_retry(now_ns, wait));
+        // `wait` doubles up to 250 ms, so the patience above is spent in about a dozen attempts.
+        let retry_at_ns = now_ns.saturating_add(wait.min(MAX_SEND_RETRY_NS));
+        stream.send.retry_at_ns = retry_at_ns;
+        self.arm_stream_at(key, retry_at_ns);
     }
 
     fn after_completions(&mut self, key: StreamKey, now_ns: u64) {
@@ -160,8 +163,4 @@ impl Endpoint {
             packets: transmission.infos.clone(),
         });
     }
-}
-
-fn stream_retry(now_ns: u64, wait_ns: u64) -> u64 {
-    now_ns.saturating_add(wait_ns.min(SECOND / 4))
 }

@@ -173,6 +173,11 @@ impl Path {
             .saturating_sub(self.scheduled_bytes)
     }
 
+    /// Whether nothing is out that an ACK or a completion could follow: then one packet may always leave.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.controller.bytes_in_flight() == 0 && self.scheduled_bytes == 0
+    }
+
     /// Whether another `bytes` may be retained.
     pub(crate) fn may_hold(&self, bytes: u64, pool_bytes: usize) -> bool {
         let share = (pool_bytes / POOL_SHARE) as u64;

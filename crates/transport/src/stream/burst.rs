@@ -62,8 +62,7 @@ fn packets_allowed(stream: &Stream, path: &Path, burst_packets: usize, burst_byt
     if packets > 0 {
         return Some(packets);
     }
-    let idle = path.controller.bytes_in_flight() == 0 && path.scheduled_bytes == 0;
-    idle.then_some(1)
+    path.is_quiet().then_some(1)
 }
 
 /// The packets of a burst, before they are sealed.

@@ -46,8 +46,10 @@ pub(crate) fn retransmit_if_room(
 ) -> Turn {
     let Some(lost) = stream.send.next_lost() else { return Turn::Nothing };
     let room = path.window_room();
-    let idle = path.controller.bytes_in_flight() == 0 && path.scheduled_bytes == 0;
-    if room < u64::from(lost.retained.len) && !idle && !path.controller.requires_fast_retransmission() {
+    if room < u64::from(lost.retained.len)
+        && !path.is_quiet()
+        && !path.controller.requires_fast_retransmission()
+    {
         return Turn::Window;
     }
     make_retransmission(stream, pool, Kind::Retransmission, infos)

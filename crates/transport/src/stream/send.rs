@@ -251,7 +251,23 @@ impl Send {
     }
 
     /// Packet-threshold losses of a space, after all its ACK ranges were applied.
-    pub(crate) fn detect_reordered(&mut self, space: Space, batch: &mut AckBatch) -> u64 {
+    pub(crate) fn detect_reordered(&mut self, space: Space, batch: &mut AckBatch) {
+        let (map, mut ledger) = self.ledger(space);
+        map.detect_reordered(|sent| ledger.lose(sent, batch));
+    }
+
+    /// A packet was overtaken by 9/8 RTT; lost if it was in flight until now.
+    pub(crate) fn on_overtaken(&mut self, space: Space, number: u64, batch: &mut AckBatch) {
+        let (map, mut ledger) = self.ledger(space);
+        if let Some(sent) = map.get_mut(number)
+            && sent.state == State::InFlight
+        {
+            ledger.lose(sent, batch);
+        }
+    }
+
+    /// The packets of a space, and beside them what the loss of one changes.
+    fn ledger(&mut self, space: Space) -> (&mut SentMap, Ledger<'_>) {
         let Self {
             stream_space, recovery_space, lost, last_lost, in_flight, held_bytes, acknowledged, ..
         } = self;
@@ -260,62 +276,7 @@ impl Send {
             Space::Stream => (stream_space, last_in_stream),
             Space::Recovery => (recovery_space, last_in_recovery),
         };
-        let mut count = 0u64;
-        map.detect_reordered(|sent| {
-            count = count.saturating_add(1);
-            *in_flight = in_flight.saturating_sub(1);
-            Self::declare_lost(sent, lost, last_lost, held_bytes, acknowledged, batch);
-        });
-        count
-    }
-
-    /// A packet was overtaken by 9/8 RTT. Returns whether it was in flight until now.
-    pub(crate) fn on_overtaken(&mut self, space: Space, number: u64, batch: &mut AckBatch) -> bool {
-        let Self {
-            stream_space, recovery_space, lost, last_lost, in_flight, held_bytes, acknowledged, ..
-        } = self;
-        let [last_in_stream, last_in_recovery] = last_lost;
-        let (map, last_lost) = match space {
-            Space::Stream => (stream_space, last_in_stream),
-            Space::Recovery => (recovery_space, last_in_recovery),
-        };
-        match map.get_mut(number) {
-            Some(sent) if sent.state == State::InFlight => {
-                *in_flight = in_flight.saturating_sub(1);
-                Self::declare_lost(sent, lost, last_lost, held_bytes, acknowledged, batch);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn declare_lost(
-        sent: &mut Sent,
-        lost: &mut VecDeque<LostPacket>,
-        last_lost: &mut Option<u64>,
-        held_bytes: &mut u64,
-        acknowledged: &AckedOffsets,
-        batch: &mut AckBatch,
-    ) {
-        sent.state = State::Lost;
-        if let Some(info) = sent.info {
-            let follows =
-                last_lost.replace(sent.number).is_some_and(|last| last.saturating_add(1) == sent.number);
-            batch.lost.push(Lost {
-                bytes: u32::from(sent.packet_len),
-                info,
-                sent_ns: sent.sent_ns,
-                first_of_run: !follows,
-            });
-        }
-        let end = sent.offset.saturating_add(u64::from(sent.payload));
-        if !sent.fin && end <= acknowledged.prefix() {
-            if sent.retained.take().is_some() {
-                *held_bytes = held_bytes.saturating_sub(u64::from(sent.packet_len));
-            }
-        } else if let Some(packet) = Self::to_lost(sent) {
-            lost.push_back(packet);
-        }
+        (map, Ledger { lost, last_lost, in_flight, held_bytes, acknowledged })
     }
 
     /// The next packet to send again; what has been acknowledged meanwhile is dropped.
@@ -369,5 +330,40 @@ impl Send {
     pub(crate) fn trim(&mut self, forget_before_ns: u64) {
         self.stream_space.trim(forget_before_ns);
         self.recovery_space.trim(forget_before_ns);
+    }
+}
+
+/// What the loss of a packet changes besides the packet.
+struct Ledger<'a> {
+    lost: &'a mut VecDeque<LostPacket>,
+    last_lost: &'a mut Option<u64>,
+    in_flight: &'a mut u32,
+    held_bytes: &'a mut u64,
+    acknowledged: &'a AckedOffsets,
+}
+
+impl Ledger<'_> {
+    /// A packet in flight is lost: the controller will hear of it, and what it carried is sent again unless it arrived otherwise.
+    fn lose(&mut self, sent: &mut Sent, batch: &mut AckBatch) {
+        *self.in_flight = self.in_flight.saturating_sub(1);
+        sent.state = State::Lost;
+        if let Some(info) = sent.info {
+            let follows =
+                self.last_lost.replace(sent.number).is_some_and(|last| last.saturating_add(1) == sent.number);
+            batch.lost.push(Lost {
+                bytes: u32::from(sent.packet_len),
+                info,
+                sent_ns: sent.sent_ns,
+                first_of_run: !follows,
+            });
+        }
+        let end = sent.offset.saturating_add(u64::from(sent.payload));
+        if !sent.fin && end <= self.acknowledged.prefix() {
+            if sent.retained.take().is_some() {
+                *self.held_bytes = self.held_bytes.saturating_sub(u64::from(sent.packet_len));
+            }
+        } else if let Some(packet) = Send::to_lost(sent) {
+            self.lost.push_back(packet);
+        }
     }
 }
