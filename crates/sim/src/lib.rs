@@ -5,16 +5,24 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod environment;
+mod faults;
+mod link;
 mod log;
 mod network;
+mod observe;
 mod rng;
+mod squeeze;
 mod transfer;
 mod world;
 
 pub use environment::SimEnvironment;
+pub use faults::{FaultCounts, FaultKind, SendFault, SendFaults};
+pub use link::Link;
 pub use log::Log;
-pub use network::{Captured, Faults, Link};
+pub use network::Captured;
+pub use observe::{Observed, ObservedMail};
 pub use rng::Rng;
 pub use transfer::{Broken, Report, Transfer};
 pub use world::{NodeId, World};

@@ -1,5 +1,6 @@
 //! What happened, in order: always as a hash, as text on request.
 
+use crate::{faults::FaultKind, network::address_of};
 use paceline_transport::Transmission;
 use std::{fmt::Write, net::SocketAddr};
 
@@ -11,35 +12,49 @@ pub struct Log {
     text: Option<String>,
 }
 
+/// From the golden ratio, as in SplitMix64: odd, and every bit of a word reaches the upper half.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
 impl Log {
     pub(crate) fn new(keep_text: bool) -> Self {
-        // FNV-1a, 64 bit: the log is compared with itself, not with an adversary.
-        Self { hash: 0xcbf2_9ce4_8422_2325, events: 0, text: keep_text.then(String::new) }
+        Self { hash: 0, events: 0, text: keep_text.then(String::new) }
     }
 
-    fn mix(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    /// The log is compared with itself, not with an adversary; a byte at a time, hashing would cost more than sealing.
+    fn mix(&mut self, word: u64) {
+        let mixed = (self.hash ^ word).wrapping_mul(MULTIPLIER);
+        self.hash = mixed ^ (mixed >> 29);
+    }
+
+    fn mix_bytes(&mut self, bytes: &[u8]) {
+        self.mix(bytes.len() as u64);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
         }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.mix(u64::from_le_bytes(last));
     }
 
     pub(crate) fn sent(
         &mut self,
         now_ns: u64,
-        from: SocketAddr,
+        from: usize,
         transmission: &Transmission,
         index: usize,
         bytes: &[u8],
     ) {
         self.events += 1;
-        self.mix(&now_ns.to_le_bytes());
-        self.mix(&from.port().to_le_bytes());
-        self.mix(bytes);
+        self.mix(now_ns);
+        self.mix(from as u64);
+        self.mix_bytes(bytes);
         if let Some(text) = &mut self.text {
             let _ = write!(
                 text,
-                "{:>12.3} µs {from} → {} {:?} {} B",
+                "{:>12.3} µs {} → {} {:?} {} B",
                 now_ns as f64 / 1e3,
+                address_of(from),
                 transmission.remote,
                 transmission.kind,
                 bytes.len()
@@ -60,13 +75,45 @@ impl Log {
         }
     }
 
-    pub(crate) fn received(&mut self, at_ns: u64, to: SocketAddr, from: SocketAddr, bytes: &[u8]) {
+    /// `sequence` names what was sent, and a damaged datagram was logged when it was damaged.
+    pub(crate) fn received(&mut self, now_ns: u64, to: usize, from: SocketAddr, sequence: u64, len: usize) {
         self.events += 1;
-        self.mix(&at_ns.to_le_bytes());
-        self.mix(&to.port().to_le_bytes());
-        self.mix(bytes);
+        self.mix(now_ns);
+        self.mix(to as u64);
+        self.mix(sequence);
+        self.mix(len as u64);
         if let Some(text) = &mut self.text {
-            let _ = writeln!(text, "{:>12.3} µs {to} ← {from} {} B", at_ns as f64 / 1e3, bytes.len());
+            let _ =
+                writeln!(text, "{:>12.3} µs {} ← {from} {len} B", now_ns as f64 / 1e3, address_of(to));
+        }
+    }
+
+    /// Something happened to a datagram on its way; `detail` is its length, or which bit was flipped.
+    pub(crate) fn fault(&mut self, now_ns: u64, kind: FaultKind, from: usize, to: usize, detail: usize) {
+        self.mix(now_ns);
+        self.mix((kind as u64) << 32 | detail as u64);
+        if let Some(text) = &mut self.text {
+            let from = if from == usize::MAX { "somewhere".into() } else { address_of(from).to_string() };
+            let _ =
+                writeln!(text, "{:>12.3} µs {from} ✗ {} {kind} {detail}", now_ns as f64 / 1e3, address_of(to));
+        }
+    }
+
+    pub(crate) fn overflow(&mut self, now_ns: u64, from: usize, to: usize, len: usize) {
+        self.mix(now_ns);
+        if let Some(text) = &mut self.text {
+            let (from, to) = (address_of(from), address_of(to));
+            let _ = writeln!(text, "{:>12.3} µs {from} ✗ {to} queue full, {len} B", now_ns as f64 / 1e3);
+        }
+    }
+
+    /// Something happened to a node; `detail` is a time, an errno or how often.
+    pub(crate) fn node(&mut self, now_ns: u64, kind: FaultKind, node: usize, detail: u64) {
+        self.mix(now_ns);
+        self.mix((kind as u64) << 32 | node as u64);
+        self.mix(detail);
+        if let Some(text) = &mut self.text {
+            let _ = writeln!(text, "{:>12.3} µs {} ! {kind} {detail}", now_ns as f64 / 1e3, address_of(node));
         }
     }
 

@@ -1,125 +1,108 @@
 //! Datagrams on their way: links that delay, lose, double, overtake and damage them, all decided by the seed.
 
-use crate::rng::Rng;
+use crate::{
+    faults::{FaultCounts, FaultKind},
+    link::Link,
+    log::Log,
+    rng::Rng,
+};
 use paceline_transport::{Ecn, SECOND};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    rc::Rc,
 };
 
-/// What a link does to datagrams in one direction. Times in ns, chances in parts per million.
-#[derive(Clone, Debug)]
-pub struct Link {
-    /// One-way delay.
-    pub delay_ns: u64,
-    /// Added at random, up to this. Datagrams keep their order unless `reorder_ppm` says otherwise.
-    pub jitter_ns: u64,
-    /// Lost.
-    pub loss_ppm: u32,
-    /// Delivered twice.
-    pub duplicate_ppm: u32,
-    /// Held back by up to `reorder_ns` and overtaken.
-    pub reorder_ppm: u32,
-    /// How long an overtaken datagram is held back at most.
-    pub reorder_ns: u64,
-    /// One bit flipped.
-    pub corrupt_ppm: u32,
-    /// Bytes per second; `None` is infinitely fast.
-    pub rate: Option<u64>,
-    /// Bytes that wait for `rate` at most; what comes on top is lost.
-    pub queue_bytes: u64,
+/// Nodes listen at 10.0.0.1:4433 and up.
+const PORT: u16 = 4433;
+const FIRST_ADDRESS: u32 = 0x0a00_0001;
+/// Nodes of a world at most: addresses stay within 10.0.0.0/8.
+pub(crate) const MAX_NODES: usize = 65_536;
+/// A second copy arrives within this after the first.
+const DUPLICATE_WITHIN_NS: u64 = 100_000;
+/// What a socket keeps for a process that does not read, as after `SO_RCVBUF`; what comes on top is lost.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+
+/// Where the node with this index listens.
+pub(crate) fn address_of(index: usize) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::from(FIRST_ADDRESS + index as u32)), PORT)
 }
 
-impl Default for Link {
-    fn default() -> Self {
-        Self {
-            delay_ns: 1_000_000,
-            jitter_ns: 0,
-            loss_ppm: 0,
-            duplicate_ppm: 0,
-            reorder_ppm: 0,
-            reorder_ns: 0,
-            corrupt_ppm: 0,
-            rate: None,
-            queue_bytes: 1 << 20,
+/// Whose address it could be.
+pub(crate) fn index_of(address: SocketAddr) -> Option<usize> {
+    match address.ip() {
+        IpAddr::V4(ip) if address.port() == PORT => {
+            u32::from(ip).checked_sub(FIRST_ADDRESS).map(|index| index as usize)
         }
+        _ => None,
     }
-}
-
-/// How often each fault really happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// By `loss_ppm`.
-    pub lost: u64,
-    /// A second copy was delivered.
-    pub duplicated: u64,
-    /// Held back, and at least one younger datagram arrived first.
-    pub reordered: u64,
-    /// One bit was flipped.
-    pub corrupted: u64,
-    /// The queue in front of `rate` was full.
-    pub overflowed: u64,
 }
 
 /// A datagram that arrives or has arrived.
 #[derive(Debug)]
 pub(crate) struct Datagram {
+    /// Tells it from all others of the world.
+    pub(crate) sequence: u64,
     pub(crate) from: SocketAddr,
-    pub(crate) to: SocketAddr,
     pub(crate) ecn: Ecn,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Rc<[u8]>,
     pub(crate) at_ns: u64,
+}
+
+/// What was done to a datagram that shows only when it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trick {
+    None,
+    HeldBack,
+    Copied,
+    Replayed,
 }
 
 #[derive(Debug)]
 struct InFlight {
-    at_ns: u64,
-    sequence: u64,
-    held_back: bool,
+    to: usize,
+    trick: Trick,
     datagram: Datagram,
-}
-
-impl PartialEq for InFlight {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at_ns, self.sequence) == (other.at_ns, other.sequence)
-    }
-}
-impl Eq for InFlight {}
-impl PartialOrd for InFlight {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for InFlight {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at_ns, self.sequence).cmp(&(other.at_ns, other.sequence))
-    }
 }
 
 #[derive(Debug)]
 struct Direction {
-    from: SocketAddr,
-    to: SocketAddr,
     link: Link,
     /// When the bottleneck has sent what it holds, ns.
     busy_until_ns: u64,
     last_arrival_ns: u64,
     newest_delivered: u64,
+    /// Datagrams still to be lost by the burst that began.
+    burst_left: u32,
 }
 
-/// All links and everything on them.
+/// What waits at a node's socket.
+#[derive(Debug, Default)]
+struct Inbox {
+    mail: VecDeque<Datagram>,
+    bytes: usize,
+}
+
+/// All links and everything on them. Nodes are named by index.
 #[derive(Debug)]
 pub(crate) struct Network {
     rng: Rng,
-    directions: Vec<Direction>,
-    in_flight: BinaryHeap<Reverse<InFlight>>,
+    /// By source, then by destination.
+    directions: Vec<Vec<Option<Box<Direction>>>>,
+    /// Arrival, sequence, and place in `slots`.
+    order: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    slots: Vec<Option<InFlight>>,
+    free: Vec<u32>,
     sequence: u64,
-    pub(crate) faults: Faults,
-    /// Inbox per node, by address.
-    inboxes: Vec<(SocketAddr, VecDeque<Datagram>)>,
+    pub(crate) faults: FaultCounts,
+    inboxes: Vec<Inbox>,
     pub(crate) datagrams: u64,
     pub(crate) largest: usize,
+    /// Lost because a queue was full.
+    pub(crate) overflowed: u64,
+    /// Marked "congestion experienced".
+    pub(crate) ce_marked: u64,
     /// Copies of everything sent, while somebody listens in.
     pub(crate) captured: Option<Vec<Captured>>,
 }
@@ -142,132 +125,244 @@ impl Network {
         Self {
             rng,
             directions: Vec::new(),
-            in_flight: BinaryHeap::new(),
+            order: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
             sequence: 0,
-            faults: Faults::default(),
+            faults: FaultCounts::default(),
             inboxes: Vec::new(),
             datagrams: 0,
             largest: 0,
+            overflowed: 0,
+            ce_marked: 0,
             captured: None,
         }
     }
 
-    pub(crate) fn attach(&mut self, address: SocketAddr) {
-        self.inboxes.push((address, VecDeque::new()));
+    /// Makes room for one more node.
+    pub(crate) fn attach(&mut self) {
+        self.inboxes.push(Inbox::default());
+        self.directions.push(Vec::new());
     }
 
-    pub(crate) fn set_link(&mut self, from: SocketAddr, to: SocketAddr, link: Link) {
-        if let Some(direction) = self.directions.iter_mut().find(|d| d.from == from && d.to == to) {
-            direction.link = link;
-            return;
+    fn direction(&self, from: usize, to: usize) -> Option<&Direction> {
+        self.directions.get(from)?.get(to)?.as_deref()
+    }
+
+    pub(crate) fn set_link(&mut self, from: usize, to: usize, link: Link) {
+        let row = &mut self.directions[from];
+        if row.len() <= to {
+            row.resize_with(to + 1, || None);
         }
-        self.directions.push(Direction {
-            from,
-            to,
-            link,
-            busy_until_ns: 0,
-            last_arrival_ns: 0,
-            newest_delivered: 0,
-        });
+        match &mut row[to] {
+            Some(direction) => direction.link = link,
+            none => {
+                *none = Some(Box::new(Direction {
+                    link,
+                    busy_until_ns: 0,
+                    last_arrival_ns: 0,
+                    newest_delivered: 0,
+                    burst_left: 0,
+                }));
+            }
+        }
+    }
+
+    /// The largest datagram that a node may send to an address, if the path says so.
+    pub(crate) fn signalled_mtu(&self, from: usize, to: SocketAddr) -> Option<usize> {
+        let link = &self.direction(from, index_of(to)?)?.link;
+        link.max_datagram.filter(|_| link.mtu_signal)
     }
 
     /// A datagram enters the network. Without a link to its destination it is gone, as on any network.
-    pub(crate) fn send(&mut self, now_ns: u64, from: SocketAddr, to: SocketAddr, ecn: Ecn, bytes: &[u8]) {
+    pub(crate) fn send(
+        &mut self,
+        log: &mut Log,
+        now_ns: u64,
+        from: usize,
+        to: SocketAddr,
+        mut ecn: Ecn,
+        bytes: &Rc<[u8]>,
+    ) {
         self.datagrams += 1;
         self.largest = self.largest.max(bytes.len());
         if let Some(captured) = &mut self.captured {
-            captured.push(Captured { from, to, bytes: bytes.to_vec(), at_ns: now_ns });
+            captured.push(Captured { from: address_of(from), to, bytes: bytes.to_vec(), at_ns: now_ns });
         }
-        let Some(direction) = self.directions.iter_mut().find(|d| d.from == from && d.to == to) else {
+        let Some(to) = index_of(to) else { return };
+        let back = self.direction(to, from).is_some_and(|direction| direction.link.up);
+        let Self { rng, directions, faults, .. } = self;
+        let Some(direction) =
+            directions.get_mut(from).and_then(|row| row.get_mut(to)).and_then(Option::as_deref_mut)
+        else {
             return;
         };
         let link = &direction.link;
-        if self.rng.chance_ppm(link.loss_ppm) {
-            self.faults.lost += 1;
+        if let Some(kind) = fate(link, back, &mut direction.burst_left, rng, bytes.len()) {
+            faults.add(kind, 1);
+            log.fault(now_ns, kind, from, to, bytes.len());
             return;
         }
         let mut depart_ns = now_ns;
         if let Some(rate) = link.rate {
             let waiting_ns = direction.busy_until_ns.saturating_sub(now_ns);
             if u128::from(waiting_ns) * u128::from(rate) / u128::from(SECOND) > u128::from(link.queue_bytes) {
-                self.faults.overflowed += 1;
+                self.overflowed += 1;
+                log.overflow(now_ns, from, to, bytes.len());
                 return;
             }
             depart_ns = direction.busy_until_ns.max(now_ns) + bytes.len() as u64 * SECOND / rate;
             direction.busy_until_ns = depart_ns;
         }
-        let mut bytes = bytes.to_vec();
-        if self.rng.chance_ppm(link.corrupt_ppm) && !bytes.is_empty() {
-            let bit = self.rng.below(bytes.len() as u64 * 8);
-            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
-            self.faults.corrupted += 1;
+        let mut bytes = Rc::clone(bytes);
+        if rng.chance_ppm(link.corrupt_ppm) && !bytes.is_empty() {
+            let bit = rng.below(bytes.len() as u64 * 8);
+            let mut damaged = bytes.to_vec();
+            damaged[(bit / 8) as usize] ^= 1 << (bit % 8);
+            bytes = damaged.into();
+            faults.add(FaultKind::Corruption, 1);
+            log.fault(now_ns, FaultKind::Corruption, from, to, bit as usize);
         }
-        let mut at_ns = depart_ns + link.delay_ns + self.rng.below(link.jitter_ns + 1);
-        let held_back = self.rng.chance_ppm(link.reorder_ppm);
-        if held_back {
-            at_ns += 1 + self.rng.below(link.reorder_ns);
+        if rng.chance_ppm(link.truncate_ppm) && !bytes.is_empty() {
+            let len = rng.below(bytes.len() as u64) as usize;
+            bytes = bytes[..len].into();
+            faults.add(FaultKind::Truncation, 1);
+            log.fault(now_ns, FaultKind::Truncation, from, to, len);
+        }
+        if ecn != Ecn::NotEct && rng.chance_ppm(link.ce_ppm) {
+            ecn = Ecn::Ce;
+            self.ce_marked += 1;
+        }
+        let mut at_ns = depart_ns + link.delay_ns + rng.below(link.jitter_ns + 1);
+        let mut trick = Trick::None;
+        if rng.chance_ppm(link.reorder_ppm) {
+            trick = Trick::HeldBack;
+            at_ns += 1 + rng.below(link.reorder_ns);
         } else {
             at_ns = at_ns.max(direction.last_arrival_ns);
+            if link.delay_spike_ns > 0 && rng.chance_ppm(link.delay_ppm) {
+                at_ns += link.delay_spike_ns;
+                faults.add(FaultKind::Delay, 1);
+                log.fault(now_ns, FaultKind::Delay, from, to, bytes.len());
+            }
             direction.last_arrival_ns = at_ns;
         }
-        let copies = if self.rng.chance_ppm(link.duplicate_ppm) { 2 } else { 1 };
-        for copy in 0..copies {
-            let at_ns = at_ns + copy * (1 + self.rng.below(100_000));
-            if copy > 0 {
-                self.faults.duplicated += 1;
+        let duplicate = rng.chance_ppm(link.duplicate_ppm);
+        let replay = rng.chance_ppm(link.replay_ppm).then(|| at_ns + link.replay_after_ns);
+        let copy_ns = if duplicate { Some(at_ns + 1 + rng.below(DUPLICATE_WITHIN_NS)) } else { None };
+        let from = address_of(from);
+        for (at_ns, trick) in [
+            (Some(at_ns), trick),
+            (copy_ns, Trick::Copied),
+            (replay, Trick::Replayed),
+        ] {
+            if let Some(at_ns) = at_ns {
+                self.fly(at_ns, from, to, ecn, Rc::clone(&bytes), trick);
             }
-            self.sequence += 1;
-            let datagram = Datagram { from, to, ecn, bytes: bytes.clone(), at_ns };
-            let in_flight = InFlight { at_ns, sequence: self.sequence, held_back, datagram };
-            self.in_flight.push(Reverse(in_flight));
         }
+    }
+
+    fn fly(&mut self, at_ns: u64, from: SocketAddr, to: usize, ecn: Ecn, bytes: Rc<[u8]>, trick: Trick) {
+        self.sequence += 1;
+        let sequence = self.sequence;
+        let datagram = Datagram { sequence, from, ecn, bytes, at_ns };
+        let in_flight = Some(InFlight { to, trick, datagram });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = in_flight;
+                slot
+            }
+            None => {
+                self.slots.push(in_flight);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.order.push(Reverse((at_ns, sequence, slot)));
     }
 
     /// A datagram that somebody puts onto the last hop: it arrives now.
     pub(crate) fn inject(&mut self, now_ns: u64, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        self.sequence += 1;
-        let datagram = Datagram { from, to, ecn: Ecn::NotEct, bytes: bytes.to_vec(), at_ns: now_ns };
-        let in_flight = InFlight { at_ns: now_ns, sequence: self.sequence, held_back: false, datagram };
-        self.in_flight.push(Reverse(in_flight));
+        if let Some(to) = index_of(to) {
+            self.fly(now_ns, from, to, Ecn::NotEct, bytes.into(), Trick::None);
+        }
     }
 
     /// When the next datagram arrives.
     pub(crate) fn next_arrival(&self) -> Option<u64> {
-        self.in_flight.peek().map(|next| next.0.at_ns)
+        self.order.peek().map(|Reverse((at_ns, ..))| *at_ns)
     }
 
-    /// Puts what has arrived by `now_ns` into the inboxes; returns the addresses that got something.
-    pub(crate) fn deliver(&mut self, now_ns: u64, arrived: &mut Vec<SocketAddr>) {
+    /// Puts what has arrived by `now_ns` into the inboxes.
+    pub(crate) fn deliver(&mut self, log: &mut Log, now_ns: u64) {
         while self.next_arrival().is_some_and(|at| at <= now_ns) {
-            let Some(Reverse(next)) = self.in_flight.pop() else { return };
-            let InFlight { sequence, held_back, datagram, .. } = next;
-            if let Some(direction) =
-                self.directions.iter_mut().find(|d| d.from == datagram.from && d.to == datagram.to)
-            {
-                if held_back && direction.newest_delivered > sequence {
-                    self.faults.reordered += 1;
-                }
-                direction.newest_delivered = direction.newest_delivered.max(sequence);
+            let Some(Reverse((_, _, slot))) = self.order.pop() else { return };
+            let Some(InFlight { to, trick, datagram }) = self.slots[slot as usize].take() else { continue };
+            self.free.push(slot);
+            let Some(inbox) = self.inboxes.get_mut(to) else { continue };
+            if inbox.bytes + datagram.bytes.len() > RECEIVE_BUFFER_BYTES {
+                self.overflowed += 1;
+                continue;
             }
-            if let Some((address, inbox)) =
-                self.inboxes.iter_mut().find(|(address, _)| *address == datagram.to)
+            let from = index_of(datagram.from);
+            let mut overtaken = false;
+            if let Some(direction) = from
+                .and_then(|from| self.directions.get_mut(from)?.get_mut(to))
+                .and_then(Option::as_deref_mut)
             {
-                arrived.push(*address);
-                inbox.push_back(datagram);
+                overtaken = direction.newest_delivered > datagram.sequence;
+                direction.newest_delivered = direction.newest_delivered.max(datagram.sequence);
             }
+            let kind = match trick {
+                Trick::HeldBack if overtaken => Some(FaultKind::Reorder),
+                Trick::Copied => Some(FaultKind::Duplication),
+                Trick::Replayed => Some(FaultKind::Replay),
+                Trick::HeldBack | Trick::None => None,
+            };
+            if let Some(kind) = kind {
+                self.faults.add(kind, 1);
+                log.fault(datagram.at_ns, kind, from.unwrap_or(usize::MAX), to, datagram.bytes.len());
+            }
+            inbox.bytes += datagram.bytes.len();
+            inbox.mail.push_back(datagram);
         }
     }
 
-    pub(crate) fn receive(&mut self, address: SocketAddr) -> Option<Datagram> {
-        let (_, inbox) = self.inboxes.iter_mut().find(|(inbox, _)| *inbox == address)?;
-        inbox.pop_front()
+    pub(crate) fn receive(&mut self, node: usize) -> Option<Datagram> {
+        let inbox = &mut self.inboxes[node];
+        let datagram = inbox.mail.pop_front()?;
+        inbox.bytes -= datagram.bytes.len();
+        Some(datagram)
     }
 
-    pub(crate) fn has_mail(&self, address: SocketAddr) -> bool {
-        self.inboxes.iter().any(|(inbox, mail)| *inbox == address && !mail.is_empty())
+    /// When the oldest datagram that waits at a node arrived there.
+    pub(crate) fn oldest_mail(&self, node: usize) -> Option<u64> {
+        self.inboxes[node].mail.front().map(|datagram| datagram.at_ns)
+    }
+
+    /// The node's socket is closed: what waited there is gone.
+    pub(crate) fn close(&mut self, node: usize) {
+        self.inboxes[node] = Inbox::default();
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.order.len()
     }
+}
+
+/// Why a datagram does not get through, if it does not. `back` says whether the other direction is up.
+fn fate(link: &Link, back: bool, burst_left: &mut u32, rng: &mut Rng, len: usize) -> Option<FaultKind> {
+    if !link.up {
+        return Some(if back { FaultKind::OneWayPartition } else { FaultKind::Blackhole });
+    }
+    if link.max_datagram.is_some_and(|max| len > max) {
+        return Some(FaultKind::MtuDrop);
+    }
+    if *burst_left == 0 && rng.chance_ppm(link.burst_loss_ppm) {
+        *burst_left = link.burst_loss_len;
+    }
+    if *burst_left > 0 {
+        *burst_left -= 1;
+        return Some(FaultKind::BurstLoss);
+    }
+    rng.chance_ppm(link.loss_ppm).then_some(FaultKind::Loss)
 }

@@ -1,7 +1,8 @@
 //! A whole transfer as a scenario: streams from one node to another, every byte and every completion checked.
 
 use crate::{
-    network::{Faults, Link},
+    faults::FaultCounts,
+    link::Link,
     rng::Rng,
     world::{NodeId, World},
 };
@@ -54,7 +55,9 @@ pub struct Report {
     /// From the connect call to the last stream's end, ns.
     pub virtual_ns: u64,
     /// Really happened.
-    pub faults: Faults,
+    pub faults: FaultCounts,
+    /// Datagrams lost because a queue was full.
+    pub overflowed: u64,
     /// The sender's data, retransmission and probe transmissions.
     pub transmissions: u64,
     /// Their packets.
@@ -426,6 +429,7 @@ impl Run<'_> {
         Ok(Report {
             virtual_ns,
             faults: self.world.faults(),
+            overflowed: self.world.overflowed(),
             transmissions: stats.endpoint.transmissions,
             packets: stats.endpoint.packets,
             retransmitted: stats.endpoint.packets_retransmitted,

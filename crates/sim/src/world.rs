@@ -1,37 +1,57 @@
 //! Nodes, the network between them, and virtual time.
 
 use crate::{
+    clock::Clock,
     environment::{SimEnvironment, Wires},
+    faults::{FaultCounts, FaultKind, SendFaults},
+    link::Link,
     log::Log,
-    network::{Captured, Faults, Link, Network},
+    network::{Captured, MAX_NODES, Network, address_of, index_of},
+    observe::{Observed, ObservedMail},
     rng::Rng,
+    squeeze::Squeeze,
 };
 use paceline_transport::{
-    BurstLimits, Config, Step, Worker,
+    Audit, BurstLimits, Config, Step, Worker,
     app::{Command, Outbox, Shared},
     pool::{self, Pool},
     stats::Stats,
 };
-use std::{
-    cell::RefCell,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// Names a node of a world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(usize);
+
+impl NodeId {
+    /// Nodes are numbered in the order they were added, from 0.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
 
 #[derive(Debug)]
 struct Node {
-    address: SocketAddr,
-    // Dropped before the pool it borrows from.
+    // What was taken from the pool, and the worker, are dropped before the pool.
+    squeeze: Option<Squeeze>,
     worker: Worker<SimEnvironment>,
     shared: Arc<Shared>,
     pool: Arc<Pool>,
+    pool_config: pool::Config,
+    clock: Clock,
+    /// What the clock read at the last step, and when that was.
+    last_reading_ns: u64,
+    last_step_ns: u64,
+    /// When the worker wants to be stepped, on the node's clock.
     next_wake_ns: Option<u64>,
+    /// Since when there are commands.
+    prompted_ns: Option<u64>,
+    /// Not stepped before that.
+    stalled_until_ns: u64,
+    /// The stall that ended then was not noticed yet.
+    stalled: bool,
     commands: Vec<Command>,
+    incarnation: u32,
     done: bool,
 }
 
@@ -42,7 +62,6 @@ pub struct World {
     nodes: Vec<Node>,
     wires: Rc<RefCell<Wires>>,
     rng: Rng,
-    arrived: Vec<SocketAddr>,
     steps: u64,
 }
 
@@ -50,66 +69,216 @@ pub struct World {
 const START_NS: u64 = 1_000_000_000;
 /// Steps of one node at one instant before it counts as spinning.
 const MAX_STEPS_AT_ONCE: u32 = 100_000;
+/// One squeeze in so many takes the reserve, too.
+const SQUEEZES_OF_THE_RESERVE: u64 = 4;
+
+fn new_pool(config: &Config) -> (Arc<Pool>, pool::Config) {
+    let config =
+        pool::Config { capacity_bytes: config.pool_bytes, reserve_bytes: config.pool_reserve_bytes };
+    (Pool::new(config).unwrap_or_else(|error| panic!("pool: {error}")), config)
+}
 
 impl World {
     /// An empty world. `trace` keeps the log as text.
     pub fn new(seed: u64, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
         let network = Network::new(rng.fork());
-        let wires = Rc::new(RefCell::new(Wires { network, log: Log::new(trace) }));
-        Self { now_ns: START_NS, nodes: Vec::new(), wires, rng, arrived: Vec::new(), steps: 0 }
+        let wires = Wires { network, log: Log::new(trace), observer: None, transmissions: 0 };
+        let wires = Rc::new(RefCell::new(wires));
+        Self { now_ns: START_NS, nodes: Vec::new(), wires, rng, steps: 0 }
     }
 
-    /// Adds an endpoint. Its address is 10.0.0.n:4433.
+    /// Adds an endpoint. Its address is 10.0.0.n:4433, with n counted from 1.
     ///
     /// # Panics
-    /// If the configured pool is impossible.
+    /// If the configured pool is impossible, and after 65,536 nodes.
     pub fn add_node(&mut self, config: Config) -> NodeId {
-        let index = self.nodes.len();
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, index as u8 + 1)), 4433);
-        let pool = Pool::new(pool::Config {
-            capacity_bytes: config.pool_bytes,
-            reserve_bytes: config.pool_reserve_bytes,
-        });
-        let pool = pool.unwrap_or_else(|error| panic!("pool: {error}"));
+        assert!(self.nodes.len() < MAX_NODES, "too many nodes");
+        let id = NodeId(self.nodes.len());
+        let (pool, pool_config) = new_pool(&config);
         let shared = Arc::new(Shared::default());
-        let limits = BurstLimits { max_segments: 64, max_bytes: 65_507 };
-        let environment =
-            SimEnvironment::new(address, Arc::clone(&pool), Rc::clone(&self.wires), self.rng.fork(), limits);
-        let worker = Worker::new(config, environment, Arc::clone(&pool), Arc::clone(&shared), self.now_ns);
-        self.wires.borrow_mut().network.attach(address);
+        let worker = self.new_worker(id, 0, config, &pool, &shared, self.now_ns);
+        self.wires.borrow_mut().network.attach();
         self.nodes.push(Node {
-            address,
+            squeeze: None,
             worker,
             shared,
             pool,
+            pool_config,
+            clock: Clock::default(),
+            last_reading_ns: 0,
+            last_step_ns: 0,
             next_wake_ns: Some(self.now_ns),
+            prompted_ns: None,
+            stalled_until_ns: 0,
+            stalled: false,
             commands: Vec::new(),
+            incarnation: 0,
             done: false,
         });
-        NodeId(index)
+        id
     }
 
-    /// Sets the link in both directions.
+    fn new_worker(
+        &mut self,
+        node: NodeId,
+        incarnation: u32,
+        config: Config,
+        pool: &Arc<Pool>,
+        shared: &Arc<Shared>,
+        reading_ns: u64,
+    ) -> Worker<SimEnvironment> {
+        let rng = self.rng.fork();
+        let wires = Rc::clone(&self.wires);
+        let environment = SimEnvironment::new(node, incarnation, Arc::clone(pool), wires, rng);
+        Worker::new(config, environment, Arc::clone(pool), Arc::clone(shared), reading_ns)
+    }
+
+    /// The node's process ends without a word and a new one starts at its address: worker, pool, news and mail of the old one
+    /// are gone, its faults too; what is on its way arrives at the new one. Counted as `peerRestart`.
+    ///
+    /// # Panics
+    /// If a descriptor of the old pool did not come home, or the configured pool is impossible.
+    pub fn restart(&mut self, node: NodeId, config: Config) {
+        self.release_pool(node);
+        let (pool, pool_config) = new_pool(&config);
+        let shared = Arc::new(Shared::default());
+        let incarnation = self.nodes[node.0].incarnation + 1;
+        let reading_ns = self.reading_ns(node);
+        let worker = self.new_worker(node, incarnation, config, &pool, &shared, reading_ns);
+        let now_ns = self.now_ns;
+        let old = &mut self.nodes[node.0];
+        let old_pool = std::mem::replace(&mut old.pool, pool);
+        drop(std::mem::replace(&mut old.worker, worker));
+        let lent = old_pool.stats().lent;
+        assert_eq!(lent, 0, "{lent} descriptors of {} did not come home at its restart", address_of(node.0));
+        old.shared = shared;
+        old.pool_config = pool_config;
+        old.next_wake_ns = Some(reading_ns);
+        old.prompted_ns = None;
+        old.stalled = false;
+        old.stalled_until_ns = 0;
+        old.last_reading_ns = 0;
+        old.commands.clear();
+        old.incarnation = incarnation;
+        old.done = false;
+        let mut wires = self.wires.borrow_mut();
+        wires.network.close(node.0);
+        wires.network.faults.add(FaultKind::PeerRestart, 1);
+        wires.log.node(now_ns, FaultKind::PeerRestart, node.0, u64::from(incarnation));
+    }
+
+    /// How often a node was restarted.
+    pub fn incarnation(&self, node: NodeId) -> u32 {
+        self.nodes[node.0].incarnation
+    }
+
+    /// Sets the link in both directions, for what is sent from now on.
     pub fn link(&mut self, a: NodeId, b: NodeId, link: &Link) {
         self.link_one_way(a, b, link);
         self.link_one_way(b, a, link);
     }
 
-    /// Sets the link in one direction.
+    /// Sets the link in one direction, for what is sent from now on.
     pub fn link_one_way(&mut self, from: NodeId, to: NodeId, link: &Link) {
-        let (from, to) = (self.address(from), self.address(to));
-        self.wires.borrow_mut().network.set_link(from, to, link.clone());
+        self.wires.borrow_mut().network.set_link(from.0, to.0, link.clone());
+    }
+
+    /// What a burst of this node may look like from now on; 64 packets and 65,507 bytes unless this was called.
+    pub fn set_burst_limits(&mut self, node: NodeId, limits: BurstLimits) {
+        self.environment(node).limits = limits;
+    }
+
+    fn environment(&mut self, node: NodeId) -> &mut SimEnvironment {
+        self.nodes[node.0].worker.environment_mut()
+    }
+
+    /// Lets submits of a node fail (`sendError`), or none any more.
+    pub fn fail_sends(&mut self, node: NodeId, faults: Option<SendFaults>) {
+        let environment = self.environment(node);
+        environment.send_faults = faults;
+        environment.offered = 0;
+    }
+
+    /// Lets receives of a node fail although there is mail (`recvError`), with this chance in parts per million; each is
+    /// tried again 0.1 ms later.
+    pub fn fail_receives(&mut self, node: NodeId, ppm: u32, until_ns: u64) {
+        self.environment(node).receive_faults = Some((ppm, until_ns));
+    }
+
+    /// The node is not stepped for a while, as when its process is not scheduled: its mail waits, and it wakes late
+    /// (`clockStall`, if it had something to do).
+    pub fn stall_clock(&mut self, node: NodeId, for_ns: u64) {
+        let node = &mut self.nodes[node.0];
+        node.stalled_until_ns = node.stalled_until_ns.max(self.now_ns + for_ns);
+        node.stalled = true;
+    }
+
+    /// The node's clock reads earlier for a while, and right afterwards; steps, arrivals and departures of this node are told
+    /// its reading (`clockBackward`, once for each time that a step sees it go back). With `by_ns` the time since its last
+    /// step, the same reading comes twice.
+    pub fn step_clock_back(&mut self, node: NodeId, by_ns: u64, for_ns: u64) {
+        self.nodes[node.0].clock.step_back(by_ns, self.now_ns + for_ns);
+    }
+
+    /// The environment takes descriptors away until only `keep_bytes` can be had for data (in one of four squeezes, decided by
+    /// the seed, for anything), and takes again what comes home (`poolExhaustion` for each request refused).
+    ///
+    /// Really allocates what it takes: give such nodes a small pool.
+    pub fn squeeze_pool(&mut self, node: NodeId, keep_bytes: usize, until_ns: u64) {
+        self.release_pool(node);
+        let reserve = self.rng.below(SQUEEZES_OF_THE_RESERVE) == 0;
+        let node = &mut self.nodes[node.0];
+        let mut squeeze = Squeeze::new(&node.pool, &node.pool_config, keep_bytes, reserve, until_ns);
+        squeeze.press(&node.pool);
+        node.squeeze = Some(squeeze);
+    }
+
+    /// Ends a squeeze and counts what it did.
+    fn release_pool(&mut self, node: NodeId) {
+        let index = node.0;
+        let node = &mut self.nodes[index];
+        if let Some(squeeze) = node.squeeze.take() {
+            let refused = squeeze.refused(&node.pool);
+            let mut wires = self.wires.borrow_mut();
+            wires.network.faults.add(FaultKind::PoolExhaustion, refused);
+            wires.log.node(self.now_ns, FaultKind::PoolExhaustion, index, refused);
+        }
+    }
+
+    /// Counts what a script did (a reader that pauses).
+    pub fn note_fault(&mut self, kind: FaultKind, n: u64) {
+        self.wires.borrow_mut().network.faults.add(kind, n);
+    }
+
+    /// Everything a worker keeps account of, beside what it should be. O(streams + paths + wheel), without side effects.
+    pub fn audit(&self, node: NodeId) -> Audit {
+        self.nodes[node.0].worker.audit()
     }
 
     /// Where a node listens.
     pub fn address(&self, node: NodeId) -> SocketAddr {
-        self.nodes[node.0].address
+        address_of(node.0)
+    }
+
+    /// Who listens there.
+    pub fn node_at(&self, address: SocketAddr) -> Option<NodeId> {
+        index_of(address).filter(|index| *index < self.nodes.len()).map(NodeId)
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
     }
 
     /// Virtual time, ns.
     pub const fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    /// What a node's clock reads now, ns; never more than virtual time.
+    pub fn reading_ns(&self, node: NodeId) -> u64 {
+        self.nodes[node.0].clock.reading(self.now_ns)
     }
 
     /// Since the world began, ns.
@@ -124,9 +293,10 @@ impl World {
 
     /// Gives a command to a node's worker, which sees it at once.
     pub fn command(&mut self, node: NodeId, command: Command) {
+        let now_ns = self.now_ns;
         let node = &mut self.nodes[node.0];
         node.commands.push(command);
-        node.next_wake_ns = Some(self.now_ns);
+        node.prompted_ns.get_or_insert(now_ns);
     }
 
     /// Takes a node's news. `into` must be empty.
@@ -134,14 +304,19 @@ impl World {
         self.nodes[node.0].shared.take_news(into)
     }
 
-    /// A node's counters.
+    /// A node's counters, since its last restart.
     pub fn stats(&self, node: NodeId) -> Stats {
         self.nodes[node.0].shared.stats()
     }
 
-    /// A node's pool.
+    /// A node's pool. What a squeeze has taken counts as lent.
     pub fn pool(&self, node: NodeId) -> pool::Stats {
         self.nodes[node.0].pool.stats()
+    }
+
+    /// Descriptors that a squeeze has taken from a node's pool.
+    pub fn squeezed(&self, node: NodeId) -> usize {
+        self.nodes[node.0].squeeze.as_ref().map_or(0, Squeeze::taken)
     }
 
     /// Whether a node has answered `Command::Shutdown`.
@@ -149,9 +324,25 @@ impl World {
         self.nodes[node.0].done
     }
 
-    /// What the network did so far.
-    pub fn faults(&self) -> Faults {
-        self.wires.borrow().network.faults
+    /// How often each fault really happened so far.
+    pub fn faults(&self) -> FaultCounts {
+        let mut faults = self.wires.borrow().network.faults;
+        for node in &self.nodes {
+            if let Some(squeeze) = &node.squeeze {
+                faults.add(FaultKind::PoolExhaustion, squeeze.refused(&node.pool));
+            }
+        }
+        faults
+    }
+
+    /// Datagrams lost because the queue of a link or of a socket was full.
+    pub fn overflowed(&self) -> u64 {
+        self.wires.borrow().network.overflowed
+    }
+
+    /// Datagrams marked "congestion experienced".
+    pub fn ce_marked(&self) -> u64 {
+        self.wires.borrow().network.ce_marked
     }
 
     /// Datagrams sent, and the largest of them in bytes.
@@ -168,6 +359,25 @@ impl World {
     /// The copies kept since the last call.
     pub fn captured(&mut self) -> Vec<Captured> {
         self.wires.borrow_mut().network.captured.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Starts or stops to keep every packet that workers hand over and get.
+    pub fn observe(&mut self, on: bool) {
+        self.wires.borrow_mut().observer = on.then(Box::default);
+    }
+
+    /// Appends the packets handed over since the last call.
+    pub fn take_sent(&mut self, into: &mut Vec<Observed>) {
+        if let Some(observer) = &mut self.wires.borrow_mut().observer {
+            into.append(&mut observer.sent);
+        }
+    }
+
+    /// Appends the datagrams given to workers since the last call.
+    pub fn take_received(&mut self, into: &mut Vec<ObservedMail>) {
+        if let Some(observer) = &mut self.wires.borrow_mut().observer {
+            into.append(&mut observer.received);
+        }
     }
 
     /// An attacker's datagram: arrives at once, from any address.
@@ -197,11 +407,13 @@ impl World {
 
     /// When something happens next.
     fn next_event(&self) -> Option<u64> {
-        let wires = self.wires.borrow();
-        let wakes = self.nodes.iter().filter_map(|node| {
-            if wires.network.has_mail(node.address) { Some(self.now_ns) } else { node.next_wake_ns }
+        let network = &self.wires.borrow().network;
+        let nodes = self.nodes.iter().enumerate();
+        let wakes = nodes.filter_map(|(index, node)| {
+            let due = node.due(self.now_ns, network.oldest_mail(index))?;
+            Some(due.max(node.stalled_until_ns))
         });
-        wakes.chain(wires.network.next_arrival()).min()
+        wakes.chain(network.next_arrival()).min().map(|at| at.max(self.now_ns))
     }
 
     /// Moves time to the next event before `until_ns` and lets everybody concerned step. Returns whether there was one.
@@ -213,27 +425,79 @@ impl World {
             self.now_ns = self.now_ns.max(until_ns);
             return false;
         };
-        self.now_ns = self.now_ns.max(next);
-        let now_ns = self.now_ns;
-        self.wires.borrow_mut().network.deliver(now_ns, &mut self.arrived);
-        self.arrived.clear();
-        for node in &mut self.nodes {
-            let mail = self.wires.borrow().network.has_mail(node.address);
-            if !mail && node.next_wake_ns.is_none_or(|wake| wake > now_ns) {
-                continue;
+        self.now_ns = next;
+        {
+            let Wires { network, log, .. } = &mut *self.wires.borrow_mut();
+            network.deliver(log, next);
+        }
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].squeeze.as_ref().is_some_and(|squeeze| squeeze.until_ns <= next) {
+                self.release_pool(NodeId(index));
             }
-            node.shared.submit(&mut node.commands);
-            for attempt in 0.. {
-                let Step { next_wake_ns, busy, done, .. } = node.worker.step(now_ns);
-                self.steps += 1;
-                node.next_wake_ns = next_wake_ns;
-                node.done |= done;
-                if !busy && next_wake_ns.is_none_or(|wake| wake > now_ns) {
-                    break;
-                }
-                assert!(attempt < MAX_STEPS_AT_ONCE, "{} spins at {now_ns} ns", node.address);
+            let mail = self.wires.borrow().network.oldest_mail(index);
+            let node = &self.nodes[index];
+            if node.stalled_until_ns <= next && node.due(next, mail).is_some_and(|due| due <= next) {
+                self.step_node(index, mail);
             }
         }
         true
+    }
+
+    fn step_node(&mut self, index: usize, mail: Option<u64>) {
+        let now_ns = self.now_ns;
+        let node = &mut self.nodes[index];
+        let reading_ns = node.clock.reading(now_ns);
+        self.note_clock(index, mail, reading_ns);
+        let node = &mut self.nodes[index];
+        if let Some(squeeze) = &mut node.squeeze {
+            squeeze.press(&node.pool);
+        }
+        node.last_reading_ns = reading_ns;
+        node.last_step_ns = now_ns;
+        node.prompted_ns = None;
+        node.worker.environment_mut().set_time(now_ns, reading_ns);
+        node.shared.submit(&mut node.commands);
+        for attempt in 0.. {
+            let Step { next_wake_ns, busy, done, .. } = node.worker.step(reading_ns);
+            self.steps += 1;
+            node.next_wake_ns = next_wake_ns;
+            node.done |= done;
+            if !busy && next_wake_ns.is_none_or(|wake| wake > reading_ns) {
+                break;
+            }
+            assert!(attempt < MAX_STEPS_AT_ONCE, "{} spins at {now_ns} ns", address_of(index));
+        }
+    }
+
+    /// Counts a stall that made this step late, and a clock that went back since the last one.
+    fn note_clock(&mut self, index: usize, mail: Option<u64>, reading_ns: u64) {
+        let now_ns = self.now_ns;
+        let node = &mut self.nodes[index];
+        let mut wires = None;
+        let mut note = |kind, detail| {
+            let wires = wires.get_or_insert_with(|| self.wires.borrow_mut());
+            wires.network.faults.add(kind, 1);
+            wires.log.node(now_ns, kind, index, detail);
+        };
+        if node.stalled {
+            node.stalled = false;
+            let due = node.due(node.last_step_ns, mail).unwrap_or(now_ns);
+            if due < node.stalled_until_ns {
+                note(FaultKind::ClockStall, node.stalled_until_ns - due);
+            }
+        }
+        if reading_ns <= node.last_reading_ns && now_ns > node.last_step_ns {
+            note(FaultKind::ClockBackward, node.last_reading_ns - reading_ns);
+        }
+    }
+}
+
+impl Node {
+    /// When it wants to be stepped, or should have been since `since_ns`; `mail` is when its oldest mail arrived.
+    fn due(&self, since_ns: u64, mail: Option<u64>) -> Option<u64> {
+        let environment = self.worker.environment();
+        let wake = self.next_wake_ns.map(|reading| self.clock.when(since_ns, reading));
+        let mail = mail.map(|at| at.max(environment.receive_retry_ns));
+        [wake, mail, self.prompted_ns, environment.writable_ns].into_iter().flatten().min()
     }
 }

@@ -57,7 +57,7 @@ fn goodput_over_named_paths() {
             share * 100.0,
             report.packets,
             report.retransmitted,
-            report.faults.overflowed,
+            report.overflowed,
             report.smoothed_rtt_ns as f64 / 1e6,
             report.steps,
         );

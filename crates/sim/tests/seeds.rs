@@ -1,6 +1,6 @@
 //! Issue check: many seeds over a bad path. `PACELINE_SIM_SEEDS` sets how many (1,000 by default), `PACELINE_SIM_SEED` runs one.
 
-use paceline_sim::{Link, Transfer};
+use paceline_sim::{FaultKind, Link, Transfer};
 
 fn bad_path(seed: u64) -> Transfer {
     let link = Link {
@@ -28,10 +28,10 @@ fn a_thousand_worlds_with_loss_reordering_and_duplication() {
     for seed in seeds.clone() {
         match bad_path(seed).run() {
             Ok(report) => {
-                assert!(report.faults.lost > 0, "seed {seed}: nothing was lost, so nothing was shown");
-                lost += report.faults.lost;
-                duplicated += report.faults.duplicated;
-                reordered += report.faults.reordered;
+                assert!(report.faults.get(FaultKind::Loss) > 0, "seed {seed}: nothing was lost, so nothing was shown");
+                lost += report.faults.get(FaultKind::Loss);
+                duplicated += report.faults.get(FaultKind::Duplication);
+                reordered += report.faults.get(FaultKind::Reorder);
                 retransmitted += report.retransmitted;
                 virtual_ns += report.virtual_ns;
                 slowest = slowest.max(report.virtual_ns);

@@ -1,6 +1,6 @@
 //! Shapes of traffic, each over a path that misbehaves in its own way.
 
-use paceline_sim::{Link, Transfer};
+use paceline_sim::{FaultKind, Link, Transfer};
 use paceline_transport::{Algorithm, Config, MS};
 
 #[test]
@@ -28,7 +28,7 @@ fn many_streams_share_a_path() {
         let report =
             Transfer { seed, link, streams: 32, bytes: 40_000, ..Transfer::default() }.run().unwrap();
         assert_eq!(report.delivered, 32 * 40_000);
-        corrupted += report.faults.corrupted;
+        corrupted += report.faults.get(FaultKind::Corruption);
     }
     assert!(corrupted > 100);
 }
@@ -57,7 +57,7 @@ fn a_reader_that_pauses_behind_a_lossy_path_never_deadlocks() {
         let transfer =
             Transfer { seed, link, bytes: 1 << 20, read_rate: Some(1_000_000), ..Transfer::default() };
         let report = transfer.run().unwrap();
-        assert!(report.faults.lost > 0);
+        assert!(report.faults.get(FaultKind::Loss) > 0);
     }
 }
 

@@ -26,6 +26,7 @@ mod config;
 mod endpoint;
 mod environment;
 mod error;
+pub mod inspect;
 mod path;
 pub mod stats;
 mod stream;
@@ -34,6 +35,7 @@ mod transmission;
 mod worker;
 
 pub use config::{Config, MS, SECOND};
+pub use endpoint::audit::{Audit, PathAudit, StreamAudit};
 pub use environment::{Backpressure, BurstLimits, Environment, Received};
 pub use error::Failure;
 pub use transmission::{

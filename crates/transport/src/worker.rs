@@ -1,6 +1,11 @@
 //! The loop body: everything an endpoint does between two waits.
 
-use crate::{app::Shared, config::Config, endpoint::Endpoint, environment::Environment};
+use crate::{
+    app::Shared,
+    config::Config,
+    endpoint::{Endpoint, audit::Audit},
+    environment::Environment,
+};
 use paceline_pool::Pool;
 use std::sync::Arc;
 
@@ -49,6 +54,16 @@ impl<E: Environment> Worker<E> {
     pub fn step(&mut self, now_ns: u64) -> Step {
         self.last_ns = self.last_ns.max(now_ns);
         self.endpoint.step(&mut self.environment, self.last_ns)
+    }
+
+    /// Walks over everything and recomputes what is kept account of. O(streams + paths + wheel): for simulation and tests.
+    pub fn audit(&self) -> Audit {
+        self.endpoint.audit(&self.environment)
+    }
+
+    /// The world, to look at.
+    pub const fn environment(&self) -> &E {
+        &self.environment
     }
 
     /// The world, for waiting in it between steps.

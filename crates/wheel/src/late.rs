@@ -55,6 +55,11 @@ impl<T> Late<T> {
         self.heap.peek().map(|entry| entry.due.at_ns)
     }
 
+    /// In no particular order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.heap.iter().map(|entry| &entry.due.value)
+    }
+
     pub(crate) fn push(&mut self, due: Due<T>) {
         let sequence = self.sequence;
         self.sequence += 1;

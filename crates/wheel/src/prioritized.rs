@@ -51,6 +51,11 @@ impl<T, const N: usize> Prioritized<T, N> {
         self.wheels.iter().all(Wheel::is_empty)
     }
 
+    /// All values, priority by priority, each in no particular order. O(slabs): for audits and tests.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.wheels.iter().flat_map(Wheel::values)
+    }
+
     /// Takes the values out, priority by priority, each in order. Those that are not taken from the iterator stay.
     pub fn drain(&mut self) -> impl Iterator<Item = (usize, Due<T>)> {
         self.wheels
@@ -71,6 +76,9 @@ mod tests {
         wheels.insert(0, 5_000, "control").unwrap();
         wheels.insert(1, 5_000, "stream").unwrap();
         assert_eq!((wheels.len(), wheels.next_expiry()), (3, Some(1_000)));
+        let mut all: Vec<_> = wheels.values().copied().collect();
+        all.sort_unstable();
+        assert_eq!(all, ["bulk", "control", "stream"]);
         assert_eq!(wheels.pop(1_000), Some((2, Due { at_ns: 1_000, value: "bulk" })));
         wheels.insert(2, 1_000, "bulk").unwrap();
         assert_eq!(wheels.pop(4_999).map(|(priority, _)| priority), Some(2));

@@ -84,6 +84,11 @@ impl<T> Slab<T> {
         Some((at_ns, value))
     }
 
+    /// Values in use, in no particular order. O(nodes).
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.nodes.iter().filter_map(|node| node.value.as_ref())
+    }
+
     /// An empty slab of the size this one should have, if most of it is unused. The levels move their lists over.
     pub(crate) fn smaller(&self) -> Option<Self> {
         let capacity = spare_capacity::<Node<T>>(self.len, self.nodes.capacity())?.min(self.max_entries);

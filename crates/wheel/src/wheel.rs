@@ -82,6 +82,11 @@ impl<T> Wheel<T> {
         self.len() == 0
     }
 
+    /// All values, in no particular order. O(slab): for audits and tests.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.slab.values().chain(self.late.values())
+    }
+
     /// Takes the values out in order, whatever their time. Those that are not taken from the iterator stay.
     pub fn drain(&mut self) -> impl Iterator<Item = Due<T>> {
         std::iter::from_fn(|| self.pop_first())

@@ -358,7 +358,6 @@ impl Reassembly {
         self.read_offset = self.received.prefix();
     }
 
-    #[cfg(test)]
     /// Bytes of chunks that are not read to their end.
     pub(crate) fn allocated_bytes(&self) -> u64 {
         self.allocated

@@ -5,6 +5,7 @@
 //! the environment, `news` tells the application.
 
 mod acks;
+pub(crate) mod audit;
 mod commands;
 mod completions;
 mod control;

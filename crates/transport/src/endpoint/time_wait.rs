@@ -48,6 +48,10 @@ impl TimeWait {
         evicted
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn contains(&self, queue_id: u64) -> bool {
         self.entries.contains_key(&queue_id)
     }

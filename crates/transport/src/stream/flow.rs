@@ -20,6 +20,10 @@ impl WindowBudget {
         taken
     }
 
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
     pub(crate) fn give_back(&mut self, bytes: u64) {
         self.left = self.left.saturating_add(bytes);
     }

@@ -152,6 +152,10 @@ impl SentMap {
         self.ring.iter().find(|sent| sent.state == State::InFlight)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Sent> {
+        self.ring.iter()
+    }
+
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Sent> + '_ {
         self.ring.drain(..)
     }
