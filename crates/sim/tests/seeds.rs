@@ -28,7 +28,10 @@ fn a_thousand_worlds_with_loss_reordering_and_duplication() {
     for seed in seeds.clone() {
         match bad_path(seed).run() {
             Ok(report) => {
-                assert!(report.faults.get(FaultKind::Loss) > 0, "seed {seed}: nothing was lost, so nothing was shown");
+                assert!(
+                    report.faults.get(FaultKind::Loss) > 0,
+                    "seed {seed}: nothing was lost, so nothing was shown"
+                );
                 lost += report.faults.get(FaultKind::Loss);
                 duplicated += report.faults.get(FaultKind::Duplication);
                 reordered += report.faults.get(FaultKind::Reorder);
@@ -62,4 +65,20 @@ fn the_same_seed_gives_the_same_log() {
     assert!(one.log.as_ref().is_some_and(|log| log.lines().count() > 300));
     assert_eq!(one.log, two.log);
     assert_ne!(one.log_hash, other.log_hash);
+}
+
+/// A stream that is over once kept its last control packet to repeat. Where many ranges were open it did not fit, and the peer
+/// sent into silence until its idle timeout.
+#[test]
+fn late_packets_of_a_stream_that_is_over_are_acknowledged_however_many_ranges_were_open() {
+    let mut broken = Vec::new();
+    for seed in 0..100 {
+        let mut transfer = bad_path(seed);
+        transfer.link.loss_ppm = 100_000;
+        match transfer.run() {
+            Ok(report) => assert!(report.faults.get(FaultKind::Loss) > 0),
+            Err(failure) => broken.push(failure.to_string()),
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }

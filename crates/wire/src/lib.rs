@@ -60,7 +60,8 @@ pub use codec::Writer;
 pub use credentials::{CredentialId, Credentials};
 pub use error::{AuthError, DecodeError, EncodeError, RetransmitError, SealError};
 pub use keys::{
-    ControlKey, DatagramOpenKey, DatagramSealKey, OpenKey, PathSecret, SEAL_LIMIT, SealKey, StreamKeys,
+    ControlKey, DatagramOpenKey, DatagramSealKey, OpenKey, PathSecret, PhaseSecret, SEAL_LIMIT, SealKey,
+    StreamKeys,
 };
 pub use suite::{Opener, Role, Suite};
 

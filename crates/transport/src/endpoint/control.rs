@@ -68,8 +68,6 @@ impl Endpoint {
             return true;
         };
         let filled = unfilled.fill(len);
-        stream.last_control.clear();
-        stream.last_control.extend_from_slice(filled.bytes());
         stream.recv.control_out = stream.recv.control_out.saturating_add(1);
         self.stats.control_transmissions = self.stats.control_transmissions.saturating_add(1);
         let transmission = Transmission {

@@ -12,12 +12,15 @@ use crate::{
     environment::Received,
     error::Failure,
     path::Accepted,
-    stream::Phase,
+    stream::{
+        Phase,
+        recv::{Close, Recv},
+    },
     transmission::{Ecn, Kind, PathKey, Space, StreamKey},
 };
 use paceline_wire::{
     AuthError, Credentials, Opener, StreamKeys,
-    frame::{Frame, Frames},
+    frame::{self, Frame, Frames},
     packet::{self, control, stream},
 };
 
@@ -30,6 +33,10 @@ mod transport_error {
 }
 /// What dcQUIC peers close a stream with that they have no place for.
 const CODE_REFUSED: u64 = 2;
+
+/// Frames of an answer to a late packet, and the packet around them: header and tag take less than 80 bytes.
+const LATE_FRAMES: usize = time_wait::MAX_ACKS + 64;
+const LATE_PACKET: usize = LATE_FRAMES + 96;
 
 /// Why a datagram was dropped; all are counted as one.
 struct Dropped;
@@ -71,7 +78,7 @@ impl Endpoint {
         if queue_id != 0 {
             return match self.by_queue(queue_id) {
                 Some(key) => self.on_stream_packet(key, &packet, received),
-                None => self.answer_late(queue_id, &packet.credentials(), datagram.len(), received.at_ns),
+                None => self.answer_late(queue_id, &packet, received.at_ns),
             };
         }
         let credentials = packet.credentials();
@@ -81,24 +88,51 @@ impl Endpoint {
         let path = self.paths.get(path_key).ok_or(Dropped)?;
         match path.accepted.get(&credentials.key_id).copied() {
             Some(Accepted::Live(key)) => self.on_stream_packet(key, &packet, received),
-            Some(Accepted::TimeWait(queue_id)) => {
-                self.answer_late(queue_id, &credentials, datagram.len(), received.at_ns)
-            }
+            Some(Accepted::TimeWait(queue_id)) => self.answer_late(queue_id, &packet, received.at_ns),
             None => self.on_first_packet(path_key, &packet, received),
         }
     }
 
-    /// A packet of a stream that is over gets the stream's last control packet again.
+    /// A packet of a stream that is over: acknowledged if it is authentic, or told of the close.
     fn answer_late(
         &mut self,
         queue_id: u64,
-        credentials: &Credentials,
-        len: usize,
+        packet: &stream::Packet<'_>,
         now_ns: u64,
     ) -> Result<(), Dropped> {
-        let entry = self.time_wait.answer(queue_id, credentials, len).ok_or(Dropped)?;
-        let (answer, remote, local) = (entry.answer.clone(), entry.remote, entry.local);
-        self.send_datagram(&answer, remote, local, Kind::Control, now_ns);
+        let credentials = packet.credentials();
+        let entry = self.time_wait.answer(queue_id, &credentials).ok_or(Dropped)?;
+        let mut keys = entry.secret.stream_keys(credentials.key_id, entry.opener);
+        if let Some(phase) = &entry.phase {
+            keys.open = keys.open.resume(phase);
+        }
+        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
+        open(packet, &keys, out).map_err(|_| Dropped)?;
+        let mut frames = [0u8; LATE_FRAMES];
+        let kept = if entry.close.is_some() { 0 } else { entry.acks.len() };
+        let (acks, rest) = frames.split_at_mut_checked(kept).ok_or(Dropped)?;
+        acks.copy_from_slice(entry.acks.get(..kept).ok_or(Dropped)?);
+        let mut writer = paceline_wire::Writer::new(rest);
+        let fits = match entry.close {
+            Some(close) => frame::connection_close(&mut writer, close.transport, close.code).is_ok(),
+            None => Recv::encode_late_ack(space_of(packet), packet.number(), &mut writer),
+        };
+        if !fits {
+            return Err(Dropped);
+        }
+        let len = kept.saturating_add(writer.len());
+        let header = control::Header {
+            credentials,
+            queue_id: Some(entry.peer_queue_id),
+            source_queue_id: None,
+            number: entry.next_control,
+        };
+        entry.next_control = entry.next_control.saturating_add(1);
+        let (remote, local) = (entry.remote, entry.local);
+        let mut answer = [0u8; LATE_PACKET];
+        let frames = frames.get(..len).unwrap_or(&[]);
+        let len = control::encode(&header, frames, &keys.control_seal, &mut answer).map_err(|_| Dropped)?;
+        self.send_datagram(answer.get(..len).ok_or(Dropped)?, remote, local, Kind::Control, now_ns);
         Ok(())
     }
 
@@ -179,10 +213,15 @@ impl Endpoint {
         let slot = (1u64 << 40) | (credentials.key_id & ((1 << 32) - 1));
         let entry = time_wait::Entry {
             credentials,
+            secret: path.secret.clone(),
             remote,
             local,
-            answer: answer.into(),
-            accepted: true,
+            opener: Opener::Remote,
+            peer_queue_id: queue_id,
+            acks: Box::default(),
+            close: Some(Close { transport: false, code: CODE_REFUSED }),
+            phase: None,
+            next_control: 1,
             answers: 0,
         };
         if !self.time_wait.contains(slot) {

@@ -3,7 +3,7 @@
 use super::{
     Endpoint,
     peers::{Route, can_tell, next_even},
-    time_wait::{self, MAX_ANSWER},
+    time_wait::{self, MAX_ACKS},
 };
 use crate::{
     config::MS,
@@ -256,6 +256,7 @@ impl Endpoint {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if tell {
             stream.phase = Phase::Closing { close, number: None, attempts: 0 };
+            stream.closed_with = Some(close);
             stream.probes_owed = 1;
             let pto =
                 stream.path.and_then(|path| self.paths.get(path)).map_or(0, |path| path.controller.pto());
@@ -331,10 +332,23 @@ impl Endpoint {
             path.opened = path.opened.saturating_sub(1);
         }
         let (peer, remote, local) = (path.peer, path.remote, path.local);
+        let secret = path.secret.clone();
         if let Some(credentials) = stream.credentials {
-            let answer = std::mem::take(&mut stream.last_control);
-            let answer = if answer.len() <= MAX_ANSWER { answer.into_boxed_slice() } else { Box::default() };
-            let entry = time_wait::Entry { credentials, remote, local, answer, accepted, answers: 0 };
+            let mut acks = [0; MAX_ACKS];
+            let len = stream.recv.encode_acks(&mut acks);
+            let entry = time_wait::Entry {
+                credentials,
+                secret,
+                remote,
+                local,
+                opener: stream.opener,
+                peer_queue_id: stream.peer_queue_id,
+                acks: acks.get(..len).unwrap_or(&[]).into(),
+                close: stream.closed_with,
+                phase: stream.keys.as_ref().and_then(|keys| keys.open.phase_secret()).map(Box::new),
+                next_control: stream.recv.next_control,
+                answers: 0,
+            };
             if let Some(evicted) = self.time_wait.insert(stream.queue_id, entry, expires_ns) {
                 self.forget_time_wait(&evicted);
             }
@@ -346,7 +360,7 @@ impl Endpoint {
 
     /// A time-wait entry is over: a late first packet of that stream is a replay from now on.
     pub(super) fn forget_time_wait(&mut self, entry: &time_wait::Entry) {
-        if entry.accepted
+        if entry.opener == Opener::Remote
             && let Some(path) = self.by_credential.get(&entry.credentials.id)
             && let Some(path) = self.paths.get_mut(*path)
             && matches!(path.accepted.get(&entry.credentials.key_id), Some(Accepted::TimeWait(_)))

@@ -1,35 +1,48 @@
 //! Streams that are over, remembered for as long as a late packet of theirs may want an answer.
 //!
 //! Only what an answer needs is kept (≤ 256 bytes an entry), in a bounded FIFO that does not count against stream limits.
-//! A packet is answered with the stream's last control packet, byte for byte: it carries the last acknowledgement, or the
-//! close. The answer goes to the path's address, never to the packet's source, and is never larger than what came.
+//! Keys are derived again from the path secret for each late packet; an authentic one is acknowledged by its own number,
+//! together with what was acknowledged last, or told of the close. Repeating the last control packet alone is not enough: it
+//! may have had no room for a range, and its peer would repeat that packet until its idle timeout (sim, seed 623).
 
-use paceline_wire::Credentials;
+use crate::stream::recv::Close;
+use paceline_wire::{Credentials, Opener, PathSecret, PhaseSecret};
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 /// Entries; the oldest goes first.
 const MAX_ENTRIES: usize = 65_536;
-/// A longer last control packet is not kept.
-pub(crate) const MAX_ANSWER: usize = 160;
+/// Bytes of acknowledgements kept; the newest ranges come first.
+pub(crate) const MAX_ACKS: usize = 96;
 
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) credentials: Credentials,
+    /// Outlives the path: a peer that was closed here may still miss an acknowledgement.
+    pub(crate) secret: Arc<PathSecret>,
     pub(crate) remote: SocketAddr,
     pub(crate) local: Option<IpAddr>,
-    /// The last control packet; empty when there is nothing to say.
-    pub(crate) answer: Box<[u8]>,
-    /// The peer opened it, so its path still maps the key id here.
-    pub(crate) accepted: bool,
-    /// Answers given so far, bounded so that a packet that is replayed for ever is not answered for ever.
-    pub(crate) answers: u8,
+    /// Who opened it. Where that was the peer, its path still maps the key id here.
+    pub(crate) opener: Opener,
+    /// The queue id the peer is told apart by.
+    pub(crate) peer_queue_id: u64,
+    /// ACK frames of what had arrived at the end.
+    pub(crate) acks: Box<[u8]>,
+    /// Said instead of any acknowledgement.
+    pub(crate) close: Option<Close>,
+    /// The peer's key phase, where it is not the first.
+    pub(crate) phase: Option<Box<PhaseSecret>>,
+    /// Number of the next control packet.
+    pub(crate) next_control: u64,
+    /// Late packets looked at so far, bounded so that one that is replayed for ever is not answered for ever.
+    pub(crate) answers: u16,
 }
 
-/// Answers to one stream's late packets: more than a peer that lost an ACK needs in 16 probes.
-const MAX_ANSWERS: u8 = 32;
+/// Late packets of one stream that are looked at: a window's worth (each lost packet may come again), and probes.
+const MAX_ANSWERS: u16 = 8_192;
 
 #[derive(Debug, Default)]
 pub(crate) struct TimeWait {
@@ -56,14 +69,10 @@ impl TimeWait {
         self.entries.contains_key(&queue_id)
     }
 
-    /// What to answer to a packet of `len` bytes with these credentials.
-    pub(crate) fn answer(&mut self, queue_id: u64, credentials: &Credentials, len: usize) -> Option<&Entry> {
+    /// The stream that a late packet with these credentials belongs to, if it may still be answered.
+    pub(crate) fn answer(&mut self, queue_id: u64, credentials: &Credentials) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(&queue_id)?;
-        if entry.credentials != *credentials
-            || entry.answer.is_empty()
-            || entry.answer.len() > len
-            || entry.answers >= MAX_ANSWERS
-        {
+        if entry.credentials != *credentials || entry.answers >= MAX_ANSWERS {
             return None;
         }
         entry.answers = entry.answers.saturating_add(1);
@@ -85,5 +94,21 @@ impl TimeWait {
     fn pop_front(&mut self) -> Option<Entry> {
         let (_, queue_id) = self.order.pop_front()?;
         self.entries.remove(&queue_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_takes_at_most_256_bytes() {
+        // With its acknowledgements, its number and time in the two indices; the phase secret comes after 2^23 packets only.
+        let index = size_of::<u64>() * 3;
+        assert!(
+            size_of::<Entry>() + MAX_ACKS + index <= 256 + size_of::<Arc<PathSecret>>(),
+            "{}",
+            size_of::<Entry>()
+        );
     }
 }

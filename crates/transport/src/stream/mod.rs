@@ -106,8 +106,8 @@ pub(crate) struct Stream {
     pub(crate) control_listed: bool,
     /// What of `send.held_bytes` the path has been charged.
     pub(crate) held_charged: u64,
-    /// Bytes of the newest control packet, for time-wait.
-    pub(crate) last_control: Vec<u8>,
+    /// The close that ended it here, for time-wait.
+    pub(crate) closed_with: Option<Close>,
     pub(crate) news: News,
     /// Epoch and index of the update in the outbox.
     pub(crate) update: Option<(u64, usize)>,
@@ -176,7 +176,7 @@ impl Stream {
             blocked_probes: 0,
             control_listed: false,
             held_charged: 0,
-            last_control: Vec::new(),
+            closed_with: None,
             news: News::default(),
             update: None,
             failure: None,

@@ -112,6 +112,21 @@ impl Recv {
         self.remembered.drain(..=index);
     }
 
+    /// What has arrived, as frames for time-wait: as many of the newest ranges as fit.
+    pub(crate) fn encode_acks(&self, out: &mut [u8]) -> usize {
+        let mut writer = Writer::new(out);
+        // A space from which nothing came, or whose turn finds no room, is left out.
+        let _ = frame::ack(&mut writer, self.recovery_numbers.iter_desc(), None, 0);
+        let _ = frame::ack(&mut writer, self.stream_numbers.iter_desc(), Some(self.ecn), 0);
+        writer.len()
+    }
+
+    /// The ACK frame of one packet that came after the end.
+    pub(crate) fn encode_late_ack(space: Space, number: u64, writer: &mut Writer<'_>) -> bool {
+        let ecn = (space == Space::Stream).then(EcnCounts::default);
+        frame::ack(writer, std::iter::once(number..=number), ecn, 0).is_ok()
+    }
+
     /// Frames of the next control packet: MAX_DATA, ACK of the stream space (0x03), ACK of the recovery space (0x02), and a
     /// close if there is one. Returns how many bytes of `out` they take.
     pub(crate) fn encode_control(&mut self, close: Option<Close>, out: &mut [u8]) -> usize {

@@ -9,7 +9,7 @@ mod seal;
 
 pub use control::ControlKey;
 pub use datagram::{DatagramOpenKey, DatagramSealKey};
-pub use open::OpenKey;
+pub use open::{OpenKey, PhaseSecret};
 pub use path_secret::{PathSecret, StreamKeys};
 pub use seal::{SEAL_LIMIT, SealKey};
 

@@ -14,9 +14,24 @@ use zeroize::Zeroizing;
 pub struct OpenKey {
     aead: AeadKey,
     ku: Zeroizing<[u8; 32]>,
+    /// Where the current phase came from; `None` in the first one.
+    before: Option<PhaseSecret>,
     iv: [u8; 12],
     suite: Suite,
     phase: bool,
+}
+
+/// What the key of a phase is derived from: all that a stream which is over has to keep of it. Wiped on drop.
+#[derive(Clone)]
+pub struct PhaseSecret {
+    ku: Zeroizing<[u8; 32]>,
+    phase: bool,
+}
+
+impl fmt::Debug for PhaseSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PhaseSecret").field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
 impl OpenKey {
@@ -28,10 +43,24 @@ impl OpenKey {
         Self {
             aead: AeadKey::new(suite, &direction.key),
             ku: Zeroizing::new(direction.ku),
+            before: None,
             iv: direction.iv,
             suite,
             phase,
         }
+    }
+
+    /// What [`resume`](Self::resume) needs to come back to the current phase; `None` in the first one.
+    #[must_use]
+    pub fn phase_secret(&self) -> Option<PhaseSecret> {
+        self.before.clone()
+    }
+
+    /// The key of a later phase, from any key of the same stream.
+    #[must_use]
+    pub fn resume(&self, secret: &PhaseSecret) -> Self {
+        let direction = schedule::next_phase(self.suite, &secret.ku);
+        Self { before: Some(secret.clone()), ..Self::in_phase(self.suite, &direction, secret.phase) }
     }
 
     /// The key phase bit of the packets it opens without deriving anything.
@@ -43,8 +72,7 @@ impl OpenKey {
     /// The key of the other phase, if `phase` is not the current one. Derives it each time.
     #[must_use]
     pub fn for_phase(&self, phase: bool) -> Option<Self> {
-        (phase != self.phase)
-            .then(|| Self::in_phase(self.suite, &schedule::next_phase(self.suite, &self.ku), phase))
+        (phase != self.phase).then(|| self.resume(&PhaseSecret { ku: self.ku.clone(), phase }))
     }
 
     /// To be called with the phase of every packet that was opened: with the first one of the next phase the old
