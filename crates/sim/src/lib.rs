@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checker;
 mod clock;
 mod environment;
 mod faults;
@@ -13,8 +14,12 @@ mod log;
 mod network;
 mod observe;
 mod rng;
+pub mod run;
+pub mod scenario;
+pub mod shrink;
 mod squeeze;
 mod transfer;
+mod verdict;
 mod world;
 
 pub use environment::SimEnvironment;
@@ -24,5 +29,11 @@ pub use log::Log;
 pub use network::Captured;
 pub use observe::{Observed, ObservedMail};
 pub use rng::Rng;
+pub use run::{Options, run_scenario, run_seed};
+pub use scenario::{
+    ClosePlan, FaultPlan, HalfPlan, Mode, NodePlan, PairPlan, ReaderPlan, Scenario, StreamPlan, Target,
+};
+pub use shrink::{Shrunk, shrink};
 pub use transfer::{Broken, Report, Transfer};
+pub use verdict::{Campaign, Problem, Verdict, Worst};
 pub use world::{NodeId, World};

@@ -1,0 +1,117 @@
+//! What workers keep account of, beside what it should be.
+
+use crate::{NodeId, World};
+use paceline_transport::{Audit, PathAudit, PathKey, StreamAudit, stats::EndpointStats};
+use std::collections::BTreeMap;
+
+/// RFC 9002 §7.5: probes are sent whatever the window says; two a PTO, and a close or keep-alive of each stream.
+const PROBES: u64 = 2;
+/// Received bytes lie in chunks of 64 KiB, of which the first and the last may be used in part.
+const CHUNK_SLACK: u64 = 2 * (64 << 10);
+/// Control packets of a stream that are out (ARCHITECTURE.md, "Bounds and defaults").
+const CONTROL_OUT: u8 = 2;
+/// Time-wait entries (ARCHITECTURE.md, "Bounds and defaults").
+const TIME_WAIT: usize = 65_536;
+/// Half-open handshakes: 1,000 a second for 10 s and 1,000 at once (handshake.md section 9).
+const HALF_OPEN: usize = 11_000;
+
+/// The highest limits of a path since it last stood below them: a limit that falls takes nothing back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Crest {
+    window: u64,
+    schedule: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    crests: BTreeMap<(usize, PathKey), Crest>,
+    /// Most transmissions of a stream that the configuration allows, by node.
+    max_in_flight: Vec<u32>,
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, counted: T, recomputed: T) -> Result<(), String> {
+    if counted == recomputed {
+        Ok(())
+    } else {
+        Err(format!("{what}: {counted:?} counted, {recomputed:?} recomputed"))
+    }
+}
+
+fn at_most<T: PartialOrd + std::fmt::Debug>(what: &str, value: T, limit: T) -> Result<(), String> {
+    if value <= limit { Ok(()) } else { Err(format!("{what}: {value:?}, more than {limit:?}")) }
+}
+
+impl Figures {
+    pub(super) fn configure(&mut self, max_in_flight: Vec<u32>) {
+        self.max_in_flight = max_in_flight;
+    }
+
+    pub(super) fn restarted(&mut self, node: NodeId) {
+        self.crests.retain(|(of, _), _| *of != node.index());
+    }
+
+    /// Returns how many comparisons were made, and the length of the wheel.
+    pub(super) fn audit(&mut self, world: &World, node: NodeId) -> Result<(u64, u64), String> {
+        let audit = world.audit(node);
+        let stats = world.stats(node).endpoint;
+        self.check(node, &audit, &stats)
+            .map_err(|what| format!("node {}: {what}", node.index()))
+            .map(|checked| (checked, audit.wheel_len as u64))
+    }
+
+    fn check(&mut self, node: NodeId, audit: &Audit, stats: &EndpointStats) -> Result<u64, String> {
+        same("streams", audit.streams_counted, audit.streams_len as u64)?;
+        same("named streams", audit.streams_named, audit.streams_len)?;
+        same("window budget", audit.window_budget_left, audit.window_budget_recomputed)?;
+        at_most("pool: lent bytes", audit.pool.lent_bytes, audit.pool.allocated_bytes)?;
+        at_most("pool: allocated bytes", audit.pool.allocated_bytes, audit.pool.capacity_bytes)?;
+        at_most("time-wait", audit.time_wait, TIME_WAIT)?;
+        at_most("half-open", audit.half_open, HALF_OPEN)?;
+        // What went into the wheel and did not come out with a verdict is still in it.
+        let open = stats.transmissions - stats.sent - stats.failed - stats.cancelled;
+        let waiting: u64 = audit.streams.iter().map(|stream| u64::from(stream.pending_recomputed)).sum();
+        same("transmissions without a verdict", open, waiting)?;
+        for path in &audit.paths {
+            self.check_path(node, path).map_err(|what| format!("path to {}: {what}", path.remote))?;
+        }
+        let max_in_flight = self.max_in_flight.get(node.index()).copied().unwrap_or(u32::MAX);
+        for stream in &audit.streams {
+            check_stream(stream, max_in_flight).map_err(|what| format!("stream {}: {what}", stream.id))?;
+        }
+        Ok(8 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
+    }
+
+    fn check_path(&mut self, node: NodeId, path: &PathAudit) -> Result<(), String> {
+        same("bytes in flight", path.bytes_in_flight, path.in_flight_recomputed)?;
+        same("scheduled bytes", path.scheduled_bytes, path.scheduled_recomputed)?;
+        same("held bytes", path.held_bytes, path.held_recomputed)?;
+        same("streams opened", path.opened, path.opened_recomputed)?;
+        same("streams accepted", path.incoming, path.incoming_recomputed)?;
+        same("unsettled ACK news", path.unsettled, false)?;
+        let crest = self.crests.entry((node.index(), path.key)).or_default();
+        let probes = PROBES * u64::from(path.mtu) * u64::from(path.opened + path.incoming).max(1);
+        let window = path.congestion_window + path.burst_bytes;
+        let below = path.bytes_in_flight <= path.congestion_window;
+        crest.window = if below { window } else { crest.window.max(window) };
+        at_most("bytes in flight", path.bytes_in_flight, crest.window + probes)?;
+        crest.schedule = if path.scheduled_bytes <= path.schedule_limit {
+            path.schedule_limit
+        } else {
+            crest.schedule.max(path.schedule_limit)
+        };
+        let data = path.scheduled_bytes - path.scheduled_recovery.min(path.scheduled_bytes);
+        at_most("scheduled bytes", data, crest.schedule)
+    }
+}
+
+fn check_stream(stream: &StreamAudit, max_in_flight: u32) -> Result<(), String> {
+    same("pending", stream.pending, stream.pending_recomputed)?;
+    same("pending recovery", stream.pending_recovery, stream.pending_recovery_recomputed)?;
+    same("control out", u32::from(stream.control_out), stream.control_out_recomputed)?;
+    same("packets in flight", stream.packets_in_flight, stream.packets_in_flight_recomputed)?;
+    same("retained bytes", stream.retained, stream.retained_recomputed)?;
+    at_most("pending data", stream.pending - stream.pending_recovery, max_in_flight)?;
+    at_most("control out", stream.control_out, CONTROL_OUT)?;
+    let window = stream.receive_max_data.saturating_sub(stream.receive_read);
+    at_most("receive memory", stream.receive_memory, window + CHUNK_SLACK)
+}

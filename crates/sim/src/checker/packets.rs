@@ -1,0 +1,180 @@
+//! What leaves a node: numbers, order, nonces, credit, amplification.
+
+use crate::{NodeId, Observed, ObservedMail};
+use paceline_transport::{Kind, Space, inspect::Inspected};
+use std::{collections::BTreeMap, net::SocketAddr};
+
+/// RFC 9000 §8.1: bytes sent to an address that proved nothing, for each byte that came from it.
+const AMPLIFICATION: u64 = 3;
+
+/// One direction of a stream, as its packets name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Direction {
+    credential_id: [u8; 16],
+    key_id: u64,
+    node: usize,
+    /// Key ids are counted by each opener: the two sides' streams may have the same.
+    opened_here: bool,
+}
+
+/// What a direction has sent.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// Newest number that left, per space.
+    newest: [Option<u64>; 2],
+    /// What was sealed, by original number: a hash of header fields, ciphertext and tag-free payload.
+    sealed: Vec<Option<u64>>,
+    /// Newest control packet and the credit it gave.
+    control: Option<(u64, u64)>,
+}
+
+/// What one address was sent and has sent.
+#[derive(Debug, Default)]
+struct Balance {
+    received: u64,
+    sent: u64,
+    validated: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Packets {
+    directions: BTreeMap<Direction, Numbers>,
+    balances: BTreeMap<(usize, SocketAddr), Balance>,
+}
+
+fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    let mut hash = seed ^ 0xcbf2_9ce4_8422_2325;
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+    for byte in chunks.remainder() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash
+}
+
+impl Packets {
+    pub(super) fn validate(&mut self, node: NodeId, to: SocketAddr) {
+        self.balances.entry((node.index(), to)).or_default().validated = true;
+    }
+
+    pub(super) fn restarted(&mut self, node: NodeId) {
+        self.balances.retain(|(of, _), _| *of != node.index());
+    }
+
+    pub(super) fn received(&mut self, mail: &ObservedMail) {
+        self.balances.entry((mail.node.index(), mail.from)).or_default().received += mail.bytes.len() as u64;
+    }
+
+    /// Returns how many comparisons were made.
+    pub(super) fn sent(&mut self, packet: &Observed) -> Result<u64, String> {
+        if packet.at_ns < packet.scheduled_ns {
+            return Err(format!("{:?} left {} ns early", packet.kind, packet.scheduled_ns - packet.at_ns));
+        }
+        let mut checked = 1;
+        if packet.left {
+            checked += self.amplification(packet)?;
+        }
+        if packet.stream == 0 {
+            return Ok(checked);
+        }
+        match packet.inspect() {
+            Inspected::Stream {
+                credential_id, key_id, space, number, original, probe, offset, payload_len, final_offset, ..
+            } => {
+                let numbers = self.direction(packet, credential_id, key_id);
+                let index = usize::from(space == Space::Recovery);
+                if numbers.newest[index].is_some_and(|newest| newest >= number) {
+                    return Err(format!(
+                        "stream {}: {space:?} {number} leaves after {:?}",
+                        packet.stream, numbers.newest[index]
+                    ));
+                }
+                numbers.newest[index] = Some(number);
+                if let Some(info) = packet.info
+                    && (info.number, info.space, usize::from(info.packet_len)) != (number, space, packet.bytes.len())
+                {
+                    return Err(format!("stream {}: {info:?} describes {number} {space:?}", packet.stream));
+                }
+                checked += 2;
+                if !probe {
+                    let first = number == original && space == Space::Stream;
+                    let end = packet.bytes.len().saturating_sub(16);
+                    let payload = packet.bytes.get(end.saturating_sub(payload_len)..end).unwrap_or(&[]);
+                    let seed = offset ^ final_offset.map_or(0, |end| end.rotate_left(32) ^ 1);
+                    numbers.note_sealed(original, hash(seed, payload), first).map_err(|what| {
+                        format!("stream {} {:?} {space:?} {number}: {what}", packet.stream, packet.kind)
+                    })?;
+                    checked += 1;
+                }
+            }
+            Inspected::Control { credential_id, key_id, number, max_data } => {
+                let stream = packet.stream;
+                let numbers = self.direction(packet, credential_id, key_id);
+                if let (Some((newest, credit)), Some(max_data)) = (numbers.control, max_data)
+                    && number > newest
+                    && max_data < credit
+                {
+                    return Err(format!("stream {stream}: MAX_DATA goes back from {credit} to {max_data}"));
+                }
+                if let Some(max_data) = max_data
+                    && numbers.control.is_none_or(|(newest, _)| number > newest)
+                {
+                    numbers.control = Some((number, max_data));
+                }
+                checked += 1;
+            }
+            Inspected::SecretControl | Inspected::Handshake => {}
+            Inspected::Other => return Err(format!("{:?} of stream {} does not parse", packet.kind, packet.stream)),
+        }
+        Ok(checked)
+    }
+
+    fn direction(&mut self, packet: &Observed, credential_id: [u8; 16], key_id: u64) -> &mut Numbers {
+        let opened_here = !packet.stream.is_multiple_of(2);
+        let direction = Direction { credential_id, key_id, node: packet.node.index(), opened_here };
+        self.directions.entry(direction).or_default()
+    }
+
+    fn amplification(&mut self, packet: &Observed) -> Result<u64, String> {
+        let balance = self.balances.entry((packet.node.index(), packet.to)).or_default();
+        if balance.validated {
+            return Ok(0);
+        }
+        balance.sent += packet.bytes.len() as u64;
+        if balance.sent > balance.received * AMPLIFICATION {
+            return Err(format!(
+                "{:?}: {} bytes to {}, which proved nothing and sent {}",
+                packet.kind, balance.sent, packet.to, balance.received
+            ));
+        }
+        if !matches!(packet.kind, Kind::Handshake | Kind::Control) {
+            return Err(format!("{:?} to {}, which proved nothing", packet.kind, packet.to));
+        }
+        Ok(2)
+    }
+}
+
+impl Numbers {
+    /// A nonce seals one plaintext, once. A retransmission repeats it, patched; it may come first where the first
+    /// transmission failed.
+    fn note_sealed(&mut self, original: u64, hash: u64, first: bool) -> Result<(), String> {
+        let index = usize::try_from(original).map_err(|_| "a number out of range".to_owned())?;
+        if index >= self.sealed.len() {
+            if index > self.sealed.len() + (1 << 20) {
+                return Err("numbers jump".to_owned());
+            }
+            self.sealed.resize(index + 1, None);
+        }
+        match self.sealed[index] {
+            Some(_) if first => Err(format!("number {original} is sealed twice")),
+            Some(before) if before != hash => Err(format!("nonce {original} is used for two payloads")),
+            _ => {
+                self.sealed[index] = Some(hash);
+                Ok(())
+            }
+        }
+    }
+}
