@@ -58,6 +58,7 @@ impl Endpoint {
                 TurnKind::Data => stream.wants_data(now_ns, self.config.max_in_flight_transmissions),
             };
             if !wanted {
+                Self::charge_held(path, stream);
                 Self::unlist(stream, turn);
                 self.after_turns(stream_key, now_ns);
                 continue;
@@ -73,6 +74,7 @@ impl Endpoint {
                     burst::make_burst(stream, path, pool, pool_bytes, burst_packets, burst_bytes, infos)
                 }
             };
+            Self::charge_held(path, stream);
             match result {
                 Turn::Made(made) => {
                     self.shared.written.give(&mut stream.send.spent);
@@ -147,7 +149,8 @@ impl Endpoint {
     /// The stream has no more turn now: if it is the peer's window that stops it, a probe will ask for it.
     fn after_turns(&mut self, key: StreamKey, now_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        if stream.phase != Phase::Active || !stream.send.is_blocked() || !self.config.keep_alive {
+        // Without keep-alive, too: nothing else heals a lost MAX_DATA, and the peer's own probes may keep the stream for ever.
+        if stream.phase != Phase::Active || !stream.send.is_blocked() {
             return;
         }
         let Some(path) = stream.path.and_then(|path| self.paths.get(path)) else { return };

@@ -260,6 +260,8 @@ impl Endpoint {
             stream.listed.recovery = true;
             path.schedule.recovery.push_back(stream.priority, key);
         }
+        // Looking for something lost lets go of what was acknowledged meanwhile.
+        Self::charge_held(path, stream);
         if !stream.listed.data && stream.wants_data(now_ns, self.config.max_in_flight_transmissions) {
             stream.listed.data = true;
             stream.deficit = 0;

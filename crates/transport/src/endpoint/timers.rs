@@ -171,8 +171,10 @@ impl Endpoint {
                         let exponent = stream.blocked_probes.min(MAX_PTO_EXPONENT.saturating_add(4));
                         let wait = pto.saturating_mul(1u64.wrapping_shl(exponent)).min(idle / 3);
                         now_ns.saturating_add(wait)
-                    } else {
+                    } else if self.config.keep_alive {
                         now_ns.saturating_add(idle / 3)
+                    } else {
+                        u64::MAX
                     };
                 }
             }
