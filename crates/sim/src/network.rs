@@ -251,11 +251,7 @@ impl Network {
         let replay = rng.chance_ppm(link.replay_ppm).then(|| at_ns + link.replay_after_ns);
         let copy_ns = if duplicate { Some(at_ns + 1 + rng.below(DUPLICATE_WITHIN_NS)) } else { None };
         let from = address_of(from);
-        for (at_ns, trick) in [
-            (Some(at_ns), trick),
-            (copy_ns, Trick::Copied),
-            (replay, Trick::Replayed),
-        ] {
+        for (at_ns, trick) in [(Some(at_ns), trick), (copy_ns, Trick::Copied), (replay, Trick::Replayed)] {
             if let Some(at_ns) = at_ns {
                 self.fly(at_ns, from, to, ecn, Rc::clone(&bytes), trick);
             }
@@ -356,6 +352,10 @@ fn fate(link: &Link, back: bool, burst_left: &mut u32, rng: &mut Rng, len: usize
     }
     if link.max_datagram.is_some_and(|max| len > max) {
         return Some(FaultKind::MtuDrop);
+    }
+    if link.burst_loss_ppm == 0 {
+        // A burst ends with what causes it.
+        *burst_left = 0;
     }
     if *burst_left == 0 && rng.chance_ppm(link.burst_loss_ppm) {
         *burst_left = link.burst_loss_len;

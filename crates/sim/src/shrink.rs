@@ -116,7 +116,9 @@ impl Search {
                     any = true;
                 }
             }
-            if self.best.streams[index].at_ns > 0 && self.attempt(|scenario| scenario.streams[index].at_ns = 0) {
+            if self.best.streams[index].at_ns > 0
+                && self.attempt(|scenario| scenario.streams[index].at_ns = 0)
+            {
                 any = true;
             }
         }

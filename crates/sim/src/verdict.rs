@@ -275,7 +275,9 @@ mod tests {
         let mut verdict = Verdict::of(&Scenario::generate(7, None));
         assert!(verdict.explain().is_none());
         verdict.failure = Some(Problem { what: "broken".to_owned(), at_ns: 1_500_000 });
-        assert!(verdict.explain().is_some_and(|text| text.ends_with("replay: npx paceline sim --seed 7 --trace")));
+        assert!(
+            verdict.explain().is_some_and(|text| text.ends_with("replay: npx paceline sim --seed 7 --trace"))
+        );
         let mut campaign = Campaign::default();
         campaign.add(&verdict);
         let mut both = campaign.clone();

@@ -73,8 +73,7 @@ const MAX_STEPS_AT_ONCE: u32 = 100_000;
 const SQUEEZES_OF_THE_RESERVE: u64 = 4;
 
 fn new_pool(config: &Config) -> (Arc<Pool>, pool::Config) {
-    let config =
-        pool::Config { capacity_bytes: config.pool_bytes, reserve_bytes: config.pool_reserve_bytes };
+    let config = pool::Config { capacity_bytes: config.pool_bytes, reserve_bytes: config.pool_reserve_bytes };
     (Pool::new(config).unwrap_or_else(|error| panic!("pool: {error}")), config)
 }
 

@@ -3,7 +3,7 @@
 //! `PACELINE_SIM_SEEDS` says how many (300), `PACELINE_SIM_FIRST` the first (0), `PACELINE_SIM_SEED` runs one and prints its
 //! scenario, its log with `PACELINE_SIM_TRACE`, and the smallest scenario that fails like it.
 
-use paceline_sim::{Campaign, FaultKind, Mode, Options, Scenario, run_seed, shrink};
+use paceline_sim::{Campaign, FaultKind, Mode, Options, Scenario, run_scenario, run_seed, shrink};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
@@ -19,6 +19,9 @@ fn worlds_keep_every_invariant() {
         if let Some(text) = verdict.explain() {
             println!("{text}");
             if let Some(shrunk) = shrink::shrink(seed, Options::default()) {
+                if trace {
+                    println!("{}", run_scenario(&shrunk.scenario, true).log.unwrap_or_default());
+                }
                 println!("{shrunk}");
             }
             panic!("seed {seed} fails");

@@ -2,10 +2,8 @@
 
 use crate::{NodeId, World};
 use paceline_transport::{Audit, PathAudit, PathKey, StreamAudit, stats::EndpointStats};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
-/// RFC 9002 §7.5: probes are sent whatever the window says; two a PTO, and a close or keep-alive of each stream.
-const PROBES: u64 = 2;
 /// Received bytes lie in chunks of 64 KiB, of which the first and the last may be used in part.
 const CHUNK_SLACK: u64 = 2 * (64 << 10);
 /// Control packets of a stream that are out (ARCHITECTURE.md, "Bounds and defaults").
@@ -15,16 +13,21 @@ const TIME_WAIT: usize = 65_536;
 /// Half-open handshakes: 1,000 a second for 10 s and 1,000 at once (handshake.md section 9).
 const HALF_OPEN: usize = 11_000;
 
-/// The highest limits of a path since it last stood below them: a limit that falls takes nothing back.
+/// The highest limits of a path since it last stood below them: a limit that falls takes nothing back, nor what is scheduled.
 #[derive(Clone, Copy, Debug, Default)]
 struct Crest {
     window: u64,
+    /// Bytes of probes that had left by then.
+    probes: u64,
     schedule: u64,
+    schedule_before: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     crests: BTreeMap<(usize, PathKey), Crest>,
+    /// Bytes of probes that left, by node and destination.
+    probes: BTreeMap<(usize, SocketAddr), u64>,
     /// Most transmissions of a stream that the configuration allows, by node.
     max_in_flight: Vec<u32>,
 }
@@ -44,6 +47,11 @@ fn at_most<T: PartialOrd + std::fmt::Debug>(what: &str, value: T, limit: T) -> R
 impl Figures {
     pub(super) fn configure(&mut self, max_in_flight: Vec<u32>) {
         self.max_in_flight = max_in_flight;
+    }
+
+    /// A probe left. RFC 9002 §7.5: probes are sent whatever the window says, and count as in flight.
+    pub(super) fn probe_left(&mut self, node: NodeId, to: SocketAddr, bytes: u64) {
+        *self.probes.entry((node.index(), to)).or_default() += bytes;
     }
 
     pub(super) fn restarted(&mut self, node: NodeId) {
@@ -89,18 +97,23 @@ impl Figures {
         same("streams accepted", path.incoming, path.incoming_recomputed)?;
         same("unsettled ACK news", path.unsettled, false)?;
         let crest = self.crests.entry((node.index(), path.key)).or_default();
-        let probes = PROBES * u64::from(path.mtu) * u64::from(path.opened + path.incoming).max(1);
+        let probes = self.probes.get(&(node.index(), path.remote)).copied().unwrap_or(0);
         let window = path.congestion_window + path.burst_bytes;
-        let below = path.bytes_in_flight <= path.congestion_window;
-        crest.window = if below { window } else { crest.window.max(window) };
-        at_most("bytes in flight", path.bytes_in_flight, crest.window + probes)?;
-        crest.schedule = if path.scheduled_bytes <= path.schedule_limit {
-            path.schedule_limit
+        if path.bytes_in_flight + path.scheduled_bytes <= path.congestion_window {
+            (crest.window, crest.probes) = (window, probes);
         } else {
-            crest.schedule.max(path.schedule_limit)
-        };
+            crest.window = crest.window.max(window);
+        }
+        // RFC 9002 §7.3.2: one packet when recovery begins.
+        let allowed = crest.window + (probes - crest.probes) + u64::from(path.mtu);
+        at_most("bytes in flight", path.bytes_in_flight, allowed)?;
+        // What a node does in several steps at one instant is seen once: the limit before it counts, too.
+        let before = std::mem::replace(&mut crest.schedule_before, path.schedule_limit);
+        let highest = crest.schedule.max(before).max(path.schedule_limit);
+        crest.schedule =
+            if path.scheduled_bytes <= path.schedule_limit { path.schedule_limit } else { highest };
         let data = path.scheduled_bytes - path.scheduled_recovery.min(path.scheduled_bytes);
-        at_most("scheduled bytes", data, crest.schedule)
+        at_most("scheduled bytes", data, highest)
     }
 }
 

@@ -9,6 +9,7 @@ mod packets;
 use crate::{NodeId, Observed, ObservedMail, World};
 use figures::Figures;
 use packets::Packets;
+use paceline_transport::Kind;
 use std::net::SocketAddr;
 
 /// The checkers of a world, and how often they looked.
@@ -52,6 +53,9 @@ impl Checker {
             self.packets.received(mail);
         }
         for packet in sent {
+            if packet.kind == Kind::Probe && packet.left {
+                self.figures.probe_left(packet.node, packet.to, packet.bytes.len() as u64);
+            }
             self.checked += self.packets.sent(packet)?;
         }
         Ok(())

@@ -82,7 +82,16 @@ impl Packets {
         }
         match packet.inspect() {
             Inspected::Stream {
-                credential_id, key_id, space, number, original, probe, offset, payload_len, final_offset, ..
+                credential_id,
+                key_id,
+                space,
+                number,
+                original,
+                probe,
+                offset,
+                payload_len,
+                final_offset,
+                ..
             } => {
                 let numbers = self.direction(packet, credential_id, key_id);
                 let index = usize::from(space == Space::Recovery);
@@ -94,7 +103,8 @@ impl Packets {
                 }
                 numbers.newest[index] = Some(number);
                 if let Some(info) = packet.info
-                    && (info.number, info.space, usize::from(info.packet_len)) != (number, space, packet.bytes.len())
+                    && (info.number, info.space, usize::from(info.packet_len))
+                        != (number, space, packet.bytes.len())
                 {
                     return Err(format!("stream {}: {info:?} describes {number} {space:?}", packet.stream));
                 }
@@ -127,7 +137,9 @@ impl Packets {
                 checked += 1;
             }
             Inspected::SecretControl | Inspected::Handshake => {}
-            Inspected::Other => return Err(format!("{:?} of stream {} does not parse", packet.kind, packet.stream)),
+            Inspected::Other => {
+                return Err(format!("{:?} of stream {} does not parse", packet.kind, packet.stream));
+            }
         }
         Ok(checked)
     }

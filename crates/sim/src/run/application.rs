@@ -234,7 +234,8 @@ impl Run<'_> {
         let Some(other) = self.nodes.iter().position(|other| other.address == update.remote) else {
             return Err(format!("node {node} has a peer at {}", update.remote));
         };
-        let (pair, reversed) = if node == 0 { (other - 1, !update.accepted) } else { (node - 1, update.accepted) };
+        let (pair, reversed) =
+            if node == 0 { (other - 1, !update.accepted) } else { (node - 1, update.accepted) };
         self.moved(pair);
         self.checker.checked += 1;
         if update.open {
@@ -457,7 +458,11 @@ impl Run<'_> {
                 continue;
             }
             // An echo that stops reading cannot go on; nor can one whose source has ended early.
-            let total = if plan.echo && (side.ended || side.stopped) { plan.bytes.min(side.read) } else { plan.bytes };
+            let total = if plan.echo && (side.ended || side.stopped) {
+                plan.bytes.min(side.read)
+            } else {
+                plan.bytes
+            };
             if side.written >= total {
                 side.finished = true;
                 self.command(node, Command::Finish(id));

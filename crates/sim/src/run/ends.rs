@@ -15,7 +15,8 @@ impl StreamRun {
     /// Totals only grow, and stay within what was asked for. Returns how many comparisons were made.
     pub(super) fn check(&self, stream: usize, index: usize, update: &StreamUpdate) -> Result<u64, String> {
         let side = &self.sides[index];
-        let broken = |what: &str| Err(format!("stream {stream}, side {index}: {what}: {update:?} after {side:?}"));
+        let broken =
+            |what: &str| Err(format!("stream {stream}, side {index}: {what}: {update:?} after {side:?}"));
         if side.closed {
             return broken("news after closed");
         }
@@ -103,7 +104,12 @@ impl Run<'_> {
     }
 
     /// Every failure needs its reason; in an honest world there is none for a violation.
-    pub(super) fn check_failure(&mut self, stream: usize, index: usize, failure: Failure) -> Result<(), String> {
+    pub(super) fn check_failure(
+        &mut self,
+        stream: usize,
+        index: usize,
+        failure: Failure,
+    ) -> Result<(), String> {
         self.checker.checked += 1;
         let run = &self.streams[stream];
         let (side, other) = (&run.sides[index], &run.sides[1 - index]);
@@ -158,7 +164,11 @@ impl Run<'_> {
             }
             self.checker.checked += 1;
             let whole = |side: &Side, reads: u64, writes: u64| {
-                side.closed && side.failure.is_none() && side.ended && side.read == reads && side.written == writes
+                side.closed
+                    && side.failure.is_none()
+                    && side.ended
+                    && side.read == reads
+                    && side.written == writes
             };
             let (there, back) = (run.plan.there.bytes, run.plan.back.bytes);
             if run.abandoned || !whole(&run.sides[0], back, there) || !whole(&run.sides[1], there, back) {

@@ -12,6 +12,9 @@ const SEND_TROUBLE_NS: u64 = 5 * SECOND / 2;
 /// See `SEND_TROUBLE_NS`.
 const FREQUENT: u64 = 8;
 
+/// Datagrams of a burst that take a silent stream's probes away for half its idle timeout.
+const LONG_BURST: u64 = 6;
+
 /// The parts of a million datagrams that a fault takes away.
 fn loss_ppm(fault: &FaultPlan) -> u64 {
     match fault.kind {
@@ -29,8 +32,9 @@ fn is_silence(fault: &FaultPlan) -> bool {
         | FaultKind::ClockStall
         | FaultKind::PoolExhaustion => true,
         FaultKind::SendError => fault.amount <= FREQUENT,
+        // Bursts are counted in datagrams: all probes of an idle timeout fit into one.
+        FaultKind::BurstLoss => fault.extra >= LONG_BURST,
         FaultKind::RecvError => fault.amount > 800_000,
-        FaultKind::Delay => fault.amount > HEAVY_LOSS_PPM,
         _ => false,
     }
 }
@@ -44,7 +48,8 @@ fn strikes(fault: &FaultPlan, index: usize) -> bool {
 
 /// Why streams of a pair may fail, if they may.
 pub(super) fn of(scenario: &Scenario, pair: usize) -> Option<String> {
-    let half_idle = scenario.idle_timeout_ns(pair) / 2;
+    // A handshake has its own timeout.
+    let half_idle = scenario.idle_timeout_ns(pair).min(super::HANDSHAKE_TIMEOUT_NS) / 2;
     if !scenario.nodes[0].keep_alive || !scenario.nodes[pair + 1].keep_alive {
         return Some("no keep-alive".to_owned());
     }
@@ -68,6 +73,7 @@ pub(super) fn of(scenario: &Scenario, pair: usize) -> Option<String> {
         if is_silence(fault) {
             silent_ns = silent_ns.saturating_add(fault.for_ns);
         }
+        silent_ns = silent_ns.saturating_add(scenario.stops_ns(fault));
         if loss_ppm(fault) > 0 {
             lossy_ppm += loss_ppm(fault);
             lossy_ns = lossy_ns.max(fault.for_ns);

@@ -39,7 +39,8 @@ impl Run<'_> {
             return Err("the world does not fall silent".to_owned());
         }
         for index in 0..self.nodes.len() {
-            let lent = self.world.pool(self.nodes[index].id).lent;
+            let id = self.nodes[index].id;
+            let lent = self.world.pool(id).lent - self.world.squeezed(id);
             self.checker.checked += 1;
             if lent != 0 {
                 return Err(format!("node {index}: {lent} descriptors are still out after the silence"));

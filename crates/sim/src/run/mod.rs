@@ -8,7 +8,8 @@ mod faults;
 mod finish;
 
 use crate::{
-    Mode, NodeId, Observed, ObservedMail, Scenario, Verdict, World, checker::Checker, rng::Rng, verdict::Problem,
+    Mode, NodeId, Observed, ObservedMail, Scenario, Verdict, World, checker::Checker, rng::Rng,
+    verdict::Problem,
 };
 use application::{Peer, Side, StreamRun};
 use paceline_transport::{
@@ -54,13 +55,15 @@ const HANDSHAKE_TIMEOUT_NS: u64 = 10 * SECOND;
 /// Large worlds are audited every few steps only: one step more for so many times 32 KiB × streams.
 const AUDIT_BUDGET: u64 = 400;
 /// Where an attacker sends from.
-const ATTACKER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 9, 9)), 666);
+const ATTACKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 9, 9)), 666);
 
 /// Something that happens at a time.
 #[derive(Clone, Debug)]
 enum Event {
-    Connect { pair: usize, reversed: bool },
+    Connect {
+        pair: usize,
+        reversed: bool,
+    },
     Open(usize),
     ClosePeer(usize),
     FaultBegins(usize),
@@ -69,7 +72,10 @@ enum Event {
     Wake(usize, usize),
     /// A node's readers go on.
     ReadersGoOn(usize),
-    Inject { to: SocketAddr, bytes: std::rc::Rc<[u8]> },
+    Inject {
+        to: SocketAddr,
+        bytes: std::rc::Rc<[u8]>,
+    },
 }
 
 /// What the driver of a world knows of a node.
@@ -163,7 +169,9 @@ impl<'a> Run<'a> {
             events: BTreeMap::new(),
             sequence: 0,
             active: vec![false; scenario.faults.len()],
-            checker: Checker::new(scenario.nodes.iter().map(|node| node.max_in_flight_transmissions).collect()),
+            checker: Checker::new(
+                scenario.nodes.iter().map(|node| node.max_in_flight_transmissions).collect(),
+            ),
             news: Outbox::default(),
             sent: Vec::new(),
             received: Vec::new(),
@@ -225,7 +233,8 @@ impl<'a> Run<'a> {
         verdict.worst.stream_ns = self.longest_stream_ns;
         verdict.worst.wheel = self.checker.longest_wheel;
         verdict.worst.run_ns = ended_ns - self.start_ns;
-        verdict.failure = played.err().map(|what| Problem { what, at_ns: self.world.now_ns() - self.start_ns });
+        verdict.failure =
+            played.err().map(|what| Problem { what, at_ns: self.world.now_ns() - self.start_ns });
         verdict
     }
 
@@ -293,7 +302,8 @@ impl<'a> Run<'a> {
             if progress_ns >= calm_ns && self.recovered_ns[pair].is_none() {
                 self.recovered_ns[pair] = Some(progress_ns - calm_ns);
             }
-            let patience = self.scenario.idle_timeout_ns(pair).max(HANDSHAKE_TIMEOUT_NS) + 2 * self.pto_ns(pair);
+            let patience =
+                self.scenario.idle_timeout_ns(pair).max(HANDSHAKE_TIMEOUT_NS) + 2 * self.pto_ns(pair);
             let since = progress_ns.max(calm_ns);
             let open = self.streams.iter().any(|stream| stream.plan.pair == pair && !stream.is_over());
             self.checker.checked += 1;
@@ -379,8 +389,8 @@ impl<'a> Run<'a> {
         if packet.stream == 0 || self.credentials.contains_key(&(node, packet.stream)) {
             return;
         }
-        let (Inspected::Stream { credential_id, key_id, .. } | Inspected::Control { credential_id, key_id, .. }) =
-            packet.inspect()
+        let (Inspected::Stream { credential_id, key_id, .. }
+        | Inspected::Control { credential_id, key_id, .. }) = packet.inspect()
         else {
             return;
         };

@@ -1,6 +1,8 @@
 //! A scenario out of a seed. What can fail is drawn here and nowhere else.
 
-use super::{ClosePlan, FaultPlan, HalfPlan, Mode, NodePlan, PairPlan, ReaderPlan, Scenario, StreamPlan, Target};
+use super::{
+    ClosePlan, FaultPlan, HalfPlan, Mode, NodePlan, PairPlan, ReaderPlan, Scenario, StreamPlan, Target,
+};
 use crate::{FaultKind, Link, Rng};
 use paceline_transport::{MS, SECOND};
 
@@ -61,12 +63,8 @@ impl Scenario {
     pub fn natural_ns(&self) -> u64 {
         let path = |index: usize, pair: &PairPlan| {
             let bytes: u64 = self.streams.iter().filter(|s| s.pair == index).map(bytes_of).sum();
-            let caps = [
-                pair.there.rate,
-                pair.back.rate,
-                self.nodes[0].max_rate,
-                self.nodes[index + 1].max_rate,
-            ];
+            let caps =
+                [pair.there.rate, pair.back.rate, self.nodes[0].max_rate, self.nodes[index + 1].max_rate];
             let rate = caps.into_iter().flatten().min().unwrap_or(1 << 30);
             let rtt = pair.there.delay_ns + pair.back.delay_ns;
             6 * rtt + MS + (u128::from(bytes) * u128::from(SECOND) / u128::from(rate.max(1))) as u64
@@ -142,15 +140,19 @@ impl Scenario {
         let mut kinds: Vec<FaultKind> = Vec::new();
         while (kinds.len() as u64) < count {
             let kind = pick(rng, &FaultKind::ALL);
-            // A restart ends everything there is: seven worlds in eight that draw it draw again.
+            // A restart ends everything there is: half of the worlds that draw it draw again.
             let skip = kind == FaultKind::PeerRestart && rng.below(2) == 0;
             if !skip && !kinds.contains(&kind) {
                 kinds.push(kind);
             }
         }
         for kind in kinds {
-            let fault = self.fault(rng, kind, natural_ns);
-            self.faults.push(fault);
+            // A clock that steps back is noticed once a time.
+            let times = if kind == FaultKind::ClockBackward { 3 } else { 1 };
+            for _ in 0..times {
+                let fault = self.fault(rng, kind, natural_ns);
+                self.faults.push(fault);
+            }
         }
         self.faults.sort_by_key(|fault| fault.at_ns);
     }
@@ -181,7 +183,7 @@ impl Scenario {
             FaultKind::BurstLoss => (link, lasting, ppm(rng, 2_000, 50_000), 2 + rng.below(40)),
             FaultKind::Duplication => (link, lasting, ppm(rng, 10_000, 500_000), 0),
             FaultKind::Reorder => (link, lasting, ppm(rng, 10_000, 500_000), 1 + rng.below(rtt + 5 * MS)),
-            FaultKind::Delay => (link, lasting, ppm(rng, 10_000, 500_000), MS + rng.below(4 * rtt + 50 * MS)),
+            FaultKind::Delay => (link, lasting, ppm(rng, 1_000, 30_000), MS + rng.below(2 * rtt + 20 * MS)),
             FaultKind::Corruption | FaultKind::Truncation => (link, lasting, ppm(rng, 10_000, 300_000), 0),
             FaultKind::Replay => (link, lasting, ppm(rng, 10_000, 300_000), rng.below(natural_ns + SECOND)),
             FaultKind::MtuDrop => {
@@ -194,9 +196,7 @@ impl Scenario {
             FaultKind::SendError => (Target::Node(node), short, 1 + rng.below(50), rng.below(12)),
             FaultKind::RecvError => (Target::Node(node), lasting, ppm(rng, 50_000, 900_000), 0),
             FaultKind::ClockStall => (Target::Node(node), short.min(10 * SECOND), 0, 0),
-            FaultKind::ClockBackward => {
-                (Target::Node(node), lasting, log_uniform(rng, 1_000, SECOND), 0)
-            }
+            FaultKind::ClockBackward => (Target::Node(node), lasting, log_uniform(rng, 1_000, SECOND), 0),
             FaultKind::PeerRestart => (Target::Node(node), 0, 0, 0),
             FaultKind::ReaderPause => (Target::Node(node), short, 0, 0),
             FaultKind::PoolExhaustion => (Target::Node(node), short, rng.below(64) << 10, rng.below(4)),
@@ -224,7 +224,13 @@ fn script_ns(stream: &StreamPlan) -> u64 {
 fn node(rng: &mut Rng, idle_timeout_ns: u64) -> NodePlan {
     let (pool_bytes, pool_reserve_bytes) = pick(
         rng,
-        &[(320 << 10, 128 << 10), (768 << 10, 128 << 10), (2 << 20, 256 << 10), (8 << 20, 512 << 10), (32 << 20, 1 << 20)],
+        &[
+            (320 << 10, 128 << 10),
+            (768 << 10, 128 << 10),
+            (2 << 20, 256 << 10),
+            (8 << 20, 512 << 10),
+            (32 << 20, 1 << 20),
+        ],
     );
     let initial_window = pick(rng, &[16 << 10, 64 << 10, 256 << 10, 256 << 10, 1 << 20]);
     NodePlan {
@@ -247,7 +253,8 @@ fn node(rng: &mut Rng, idle_timeout_ns: u64) -> NodePlan {
 fn pair(rng: &mut Rng) -> PairPlan {
     let delay_ns = log_uniform(rng, 20_000, 150 * MS);
     let rate = pick(rng, &[None, Some(125_000_000), Some(25_000_000), Some(5_000_000), Some(1_250_000)]);
-    let bdp = rate.map_or(0, |rate| (u128::from(rate) * u128::from(2 * delay_ns) / u128::from(SECOND)) as u64);
+    let bdp =
+        rate.map_or(0, |rate| (u128::from(rate) * u128::from(2 * delay_ns) / u128::from(SECOND)) as u64);
     let there = Link {
         delay_ns,
         jitter_ns: rng.below(delay_ns / 4 + 1),
@@ -258,7 +265,11 @@ fn pair(rng: &mut Rng) -> PairPlan {
     };
     let back = if rng.chance_ppm(300_000) {
         // An asymmetric path: the way back is ten times narrower.
-        Link { rate: rate.map(|rate| rate / 10), queue_bytes: (there.queue_bytes / 10).max(32 << 10), ..there.clone() }
+        Link {
+            rate: rate.map(|rate| rate / 10),
+            queue_bytes: (there.queue_bytes / 10).max(32 << 10),
+            ..there.clone()
+        }
     } else {
         there.clone()
     };
@@ -267,7 +278,8 @@ fn pair(rng: &mut Rng) -> PairPlan {
 
 fn half(rng: &mut Rng, bytes: u64, echo: bool) -> HalfPlan {
     let least = bytes.div_ceil(MOST_WRITES).max(1);
-    let chunk = if rng.chance_ppm(600_000) { 64 << 10 } else { log_uniform(rng, least.min(65_536), 64 << 10) };
+    let chunk =
+        if rng.chance_ppm(600_000) { 64 << 10 } else { log_uniform(rng, least.min(65_536), 64 << 10) };
     let chunk = chunk.max(least);
     let writes = bytes / chunk;
     let pause_ns =

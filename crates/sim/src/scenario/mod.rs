@@ -272,9 +272,22 @@ impl Scenario {
             if fault.every_ns.is_some() {
                 return None;
             }
-            calm = calm.max(fault.at_ns.checked_add(fault.for_ns)?);
+            let ends_ns = fault.at_ns.checked_add(fault.for_ns)?;
+            calm = calm.max(ends_ns.saturating_add(self.stops_ns(fault)));
         }
         Some(calm)
+    }
+
+    /// How long a link that stops now and then (`delay`) stands still in all, about, ns: the stops add up, and what came
+    /// meanwhile arrives after the last.
+    pub fn stops_ns(&self, fault: &FaultPlan) -> u64 {
+        if fault.kind != FaultKind::Delay {
+            return 0;
+        }
+        // As many acknowledgements as packets, and some of both again.
+        let datagrams = self.bytes() / 500 + 200;
+        let stops = u128::from(datagrams) * u128::from(fault.amount) / 1_000_000;
+        u64::try_from(stops.max(1) * u128::from(fault.extra)).unwrap_or(u64::MAX)
     }
 
     /// Bytes the streams carry in all.

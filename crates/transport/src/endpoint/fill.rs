@@ -67,7 +67,10 @@ impl Endpoint {
             infos.clear();
             let pool = &self.pool;
             let result = match turn {
-                TurnKind::Probe => packets::make_probe(stream, path, pool, infos),
+                TurnKind::Probe => {
+                    let max_in_flight = self.config.max_in_flight_transmissions;
+                    packets::make_probe(stream, path, pool, max_in_flight, infos)
+                }
                 TurnKind::Recovery => packets::retransmit_if_room(stream, path, pool, infos),
                 TurnKind::Data => {
                     let pool_bytes = self.config.pool_bytes;

@@ -341,7 +341,8 @@ impl Endpoint {
             }
         }
         let Some(path) = self.paths.get_mut(path_key) else { return };
-        if self.config.keep_alive && !stream.send.is_blocked() {
+        // A close goes on being repeated, whatever the peer says meanwhile.
+        if self.config.keep_alive && stream.phase == Phase::Active && !stream.send.is_blocked() {
             stream.next_probe_ns = now_ns.saturating_add(path.idle_timeout_ns / 3);
         }
         if first {

@@ -154,6 +154,10 @@ impl Endpoint {
                 stream.next_probe_ns = now_ns.saturating_add(pto);
             }
             Phase::Active => {
+                if stream.last_heard_ns.saturating_add(idle) <= now_ns && !stream.has_sent() {
+                    // Nobody can answer what waits here behind other streams: the clock starts with the first packet.
+                    stream.last_heard_ns = now_ns;
+                }
                 if stream.last_heard_ns.saturating_add(idle) <= now_ns {
                     self.fail_stream(key, Failure::IdleTimeout, now_ns);
                     return;

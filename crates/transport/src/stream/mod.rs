@@ -221,6 +221,11 @@ impl Stream {
         self.send.sealable() > 0 || self.send.fin_due() || self.announce
     }
 
+    /// Whether the peer can know of the stream.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.answered || self.send.next_number > 0 || self.send.next_recovery > 0
+    }
+
     /// Whether both halves have come to their end.
     pub(crate) fn is_over(&self) -> bool {
         self.phase == Phase::Active && self.send.is_finished() && self.recv.finished

@@ -46,10 +46,9 @@ pub(crate) fn retransmit_if_room(
 ) -> Turn {
     let Some(lost) = stream.send.next_lost() else { return Turn::Nothing };
     let room = path.window_room();
-    if room < u64::from(lost.retained.len)
-        && !path.is_quiet()
-        && !path.controller.requires_fast_retransmission()
-    {
+    // RFC 9002 §7.3.2: one packet when recovery begins, whatever the window says. The controller hears of it when it leaves.
+    let fast = path.controller.requires_fast_retransmission() && path.scheduled_bytes == 0;
+    if room < u64::from(lost.retained.len) && !path.is_quiet() && !fast {
         return Turn::Window;
     }
     make_retransmission(stream, pool, Kind::Retransmission, infos)
@@ -60,22 +59,33 @@ fn packet_space(pool: &Arc<Pool>, len: usize) -> Option<paceline_pool::Unfilled>
     pool.take(len, Purpose::Reserved).ok()
 }
 
-pub(crate) fn make_probe(stream: &mut Stream, path: &mut Path, pool: &Arc<Pool>, infos: Vec<Info>) -> Turn {
+pub(crate) fn make_probe(
+    stream: &mut Stream,
+    path: &mut Path,
+    pool: &Arc<Pool>,
+    max_in_flight: u32,
+    infos: Vec<Info>,
+) -> Turn {
     let closing = matches!(stream.phase, Phase::Closing { .. });
     if !closing {
         if stream.send.next_lost().is_some() {
             stream.probes_owed = 0;
-            return make_retransmission(stream, pool, Kind::Retransmission, infos);
+            return make_retransmission(stream, pool, Kind::Probe, infos);
         }
         if copy_oldest(stream) {
             stream.probes_owed = 0;
             return make_retransmission(stream, pool, Kind::Probe, infos);
         }
-        if stream.has_new_data() && path.window_room() > 0 {
-            // New data asks for an acknowledgement just as well.
-            stream.probes_owed = 0;
-            let mtu = u64::from(path.mtu);
-            return make_burst(stream, path, pool, usize::MAX, 1, mtu, infos);
+        let mtu = u64::from(path.mtu);
+        if stream.has_new_data() && stream.pending < max_in_flight && path.window_room() >= mtu {
+            // New data asks for an acknowledgement just as well. What stops it does not stop a probe.
+            return match make_burst(stream, path, pool, usize::MAX, 1, mtu, infos) {
+                Turn::Window | Turn::Pool => make_empty_probe(stream, pool, Vec::new()),
+                turn => {
+                    stream.probes_owed = 0;
+                    turn
+                }
+            };
         }
     }
     make_empty_probe(stream, pool, infos)

@@ -128,12 +128,13 @@ impl SentMap {
         }
     }
 
-    /// Drops verdicts from the front. `forget_before_ns`: lost packets sent earlier are no longer waited for.
-    pub(crate) fn trim(&mut self, forget_before_ns: u64) {
+    /// Drops verdicts from the front. Lost packets sent before `forget_before_ns` are no longer waited for, once what they
+    /// carried is `settled`: a peer that is done repeats its last acknowledgement, which may name only them.
+    pub(crate) fn trim(&mut self, forget_before_ns: u64, settled: impl Fn(&Sent) -> bool) {
         while let Some(front) = self.ring.front() {
             let over = match front.state {
                 State::Acknowledged => true,
-                State::Lost => front.sent_ns < forget_before_ns,
+                State::Lost => front.sent_ns < forget_before_ns && settled(front),
                 State::Scheduled | State::InFlight => false,
             };
             if !over {

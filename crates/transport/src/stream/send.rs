@@ -328,8 +328,13 @@ impl Send {
     }
 
     pub(crate) fn trim(&mut self, forget_before_ns: u64) {
-        self.stream_space.trim(forget_before_ns);
-        self.recovery_space.trim(forget_before_ns);
+        let (prefix, fin_acknowledged) = (self.acknowledged.prefix(), self.fin == Fin::Acknowledged);
+        let settled = |sent: &Sent| {
+            let end = sent.offset.saturating_add(u64::from(sent.payload));
+            end <= prefix && (!sent.fin || fin_acknowledged)
+        };
+        self.stream_space.trim(forget_before_ns, settled);
+        self.recovery_space.trim(forget_before_ns, settled);
     }
 }
 
