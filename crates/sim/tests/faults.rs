@@ -103,6 +103,55 @@ fn losses_come_in_a_row() {
     assert!(longest >= 8 && longest % 8 == 0, "{longest} in a row");
 }
 
+/// When each packet of a left, and all the times it arrived at b.
+fn journeys(pair: &mut Pair) -> Vec<(u64, Vec<u64>)> {
+    let (mut sent, mut received) = (Vec::new(), Vec::new());
+    pair.world.take_sent(&mut sent);
+    pair.world.take_received(&mut received);
+    let from_a = sent.iter().filter(|packet| packet.node == pair.a);
+    let arrivals = |bytes: &[u8]| {
+        let same = received.iter().filter(|mail| mail.node == pair.b && *mail.bytes == *bytes);
+        same.map(|mail| mail.at_ns).collect::<Vec<_>>()
+    };
+    from_a.map(|packet| (packet.at_ns, arrivals(&packet.bytes))).collect()
+}
+
+fn journeys_over(link: Link) -> Vec<(u64, Vec<u64>)> {
+    let mut pair = Pair::new(4, &Link { rate: None, ..link }, Config::default());
+    pair.world.observe(true);
+    pair.send(BYTES);
+    pair.run(20 * SECOND);
+    assert_eq!(pair.received(), BYTES);
+    journeys(&mut pair)
+}
+
+#[test]
+fn what_is_late_is_as_late_as_it_was_told() {
+    let spikes = journeys_over(Link { delay_ppm: 20_000, delay_spike_ns: 50 * MS, ..base() });
+    let late = spikes.iter().filter(|(sent, at)| at[0] - sent >= 55 * MS).count();
+    assert!(late > 10 && late < spikes.len(), "{late} of {}", spikes.len());
+    // A spike holds up what follows: nobody overtakes.
+    assert!(spikes.is_sorted_by_key(|(_, at)| at[0]));
+
+    let replays = journeys_over(Link { replay_ppm: 20_000, replay_after_ns: 300 * MS, ..base() });
+    let again: Vec<_> = replays.iter().filter(|(_, at)| at.len() == 2).collect();
+    assert!(again.len() > 5 && again.iter().all(|(_, at)| at[1] - at[0] == 300 * MS), "{again:?}");
+
+    let doubled = journeys_over(Link { duplicate_ppm: 20_000, ..base() });
+    let again: Vec<_> = doubled.iter().filter(|(_, at)| at.len() == 2).collect();
+    assert!(again.len() > 5 && again.iter().all(|(_, at)| at[1] - at[0] <= 100_000), "{again:?}");
+
+    let overtaken = journeys_over(Link { reorder_ppm: 20_000, reorder_ns: 5 * MS, ..base() });
+    assert!(!overtaken.is_sorted_by_key(|(_, at)| at[0]));
+}
+
+#[test]
+fn held_back_and_not_overtaken_is_not_reordered() {
+    // All of them, by the same 1 ns.
+    let link = Link { reorder_ppm: 1_000_000, reorder_ns: 0, ..base() };
+    only(&transfer(&link, |_| {}), &[]);
+}
+
 #[test]
 fn large_datagrams_vanish_or_are_refused() {
     let silent = Link { max_datagram: Some(1_300), ..base() };
@@ -153,16 +202,27 @@ fn a_link_is_down_both_ways_or_one_way() {
 #[test]
 fn submits_fail_in_three_ways() {
     const EPERM: i32 = 1;
-    for (error, least_failed) in [(SendFault::NoBuffers, 0), (SendFault::WouldBlock, 0), (SendFault::Os(EPERM), 5)] {
+    for (error, least_failed) in
+        [(SendFault::NoBuffers, 0), (SendFault::WouldBlock, 0), (SendFault::Os(EPERM), 5)]
+    {
         for every in [1, 3] {
             let pair = transfer(&base(), |pair| {
                 let until_ns = pair.world.now_ns() + 200 * MS;
                 pair.world.fail_sends(pair.a, Some(SendFaults { every, error, until_ns }));
+                pair.world.observe(true);
+                pair.run(199 * MS);
+                let mut sent = Vec::new();
+                pair.world.take_sent(&mut sent);
+                let left = sent.iter().filter(|packet| packet.node == pair.a && packet.left).count();
+                assert_eq!(left == 0, every == 1, "{error:?} {every}: {left} left");
             });
             only(&pair, &[FaultKind::SendError]);
             let failed = pair.stats()[0].failed;
             assert!(pair.world.faults().get(FaultKind::SendError) >= 5, "{error:?} {every}");
-            assert!(failed >= least_failed && (least_failed > 0 || failed == 0), "{error:?} {every}: {failed}");
+            assert!(
+                failed >= least_failed && (least_failed > 0 || failed == 0),
+                "{error:?} {every}: {failed}"
+            );
         }
     }
 }
@@ -173,6 +233,12 @@ fn receives_fail_and_are_tried_again() {
         let until_ns = pair.world.now_ns() + 300 * MS;
         pair.world.fail_receives(pair.a, 500_000, until_ns);
         pair.world.fail_receives(pair.b, 1_000_000, until_ns - 100 * MS);
+        pair.world.observe(true);
+        pair.run(199 * MS);
+        let mut received = Vec::new();
+        pair.world.take_received(&mut received);
+        let at = |node| received.iter().filter(|mail| mail.node == node).count();
+        assert!(at(pair.a) > 2 && at(pair.b) == 0, "{} {}", at(pair.a), at(pair.b));
     });
     only(&pair, &[FaultKind::RecvError]);
     assert!(pair.world.faults().get(FaultKind::RecvError) > 100);
@@ -218,19 +284,36 @@ fn a_clock_that_goes_back_lets_nothing_leave_early() {
     let mut pair = Pair::new(9, &base(), Config::default());
     pair.world.observe(true);
     pair.send(256 << 10);
-    let mut sent = Vec::new();
+    let (mut sent, mut stood_still) = (Vec::new(), Vec::new());
     for by_ns in [MS, 5 * MS, 50 * MS, SECOND, MS, 5 * MS, 50 * MS, SECOND] {
         pair.run(10 * MS);
         pair.world.step_clock_back(pair.a, by_ns, 10 * MS);
+        let start_ns = pair.world.now_ns();
+        if by_ns == SECOND {
+            stood_still.push((start_ns, start_ns + 5 * MS));
+        }
         pair.run(5 * MS);
     }
     pair.run(10 * SECOND);
     pair.world.take_sent(&mut sent);
     assert!(pair.world.faults().get(FaultKind::ClockBackward) >= 4);
     assert!(sent.len() > 200);
-    for packet in sent {
+    for packet in &sent {
         assert!(packet.at_ns >= packet.scheduled_ns, "{packet:?}");
     }
+    // The worker saw it: its time stood still, so nothing that left meanwhile was planned for later than the step back; and it
+    // was told of departures in the past.
+    let from_a = || sent.iter().filter(|packet| packet.node == pair.a);
+    let mut meanwhile = 0;
+    for (start_ns, end_ns) in stood_still {
+        for packet in from_a().filter(|packet| (start_ns..end_ns).contains(&packet.at_ns)) {
+            assert!(packet.scheduled_ns <= start_ns, "{packet:?}");
+            meanwhile += 1;
+        }
+    }
+    assert!(meanwhile > 3, "{meanwhile}");
+    let told = |outcome: &Outcome| matches!(outcome, Outcome::Sent { at_ns } if from_a().all(|packet| packet.at_ns != *at_ns));
+    assert!(pair.heard[0].outcomes.iter().any(told));
     assert_eq!(pair.received(), 256 << 10);
 }
 

@@ -66,8 +66,7 @@ impl Pair {
         let remote = self.world.address(self.b);
         let secrets = Arc::clone(&self.secrets);
         let handshake_timeout_ns = 10 * SECOND;
-        let connect =
-            Command::Connect { peer: PEER, remote, secrets, handshake_timeout_ns, max_rate: None };
+        let connect = Command::Connect { peer: PEER, remote, secrets, handshake_timeout_ns, max_rate: None };
         self.world.command(self.a, connect);
     }
 
