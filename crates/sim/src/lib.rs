@@ -13,6 +13,7 @@ mod link;
 mod log;
 mod network;
 mod observe;
+pub mod paths;
 mod rng;
 pub mod run;
 pub mod scenario;

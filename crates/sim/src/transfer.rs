@@ -20,6 +20,10 @@ pub struct Transfer {
     pub seed: u64,
     /// Both directions.
     pub link: Link,
+    /// From b to a, if that is another.
+    pub back: Option<Link>,
+    /// Both links from a time on, ns since the beginning; in order.
+    pub changes: Vec<(u64, Link)>,
     /// Streams at once.
     pub streams: u32,
     /// Bytes of each stream.
@@ -39,6 +43,8 @@ impl Default for Transfer {
         Self {
             seed: 0,
             link: Link::default(),
+            back: None,
+            changes: Vec::new(),
             streams: 1,
             bytes: 1 << 20,
             config: Config::default(),
@@ -155,6 +161,9 @@ impl Transfer {
         let a = world.add_node(self.config.clone());
         let b = world.add_node(Config { secrets: Arc::clone(&secrets), ..self.config.clone() });
         world.link(a, b, &self.link);
+        if let Some(back) = &self.back {
+            world.link_one_way(b, a, back);
+        }
         let remote = world.address(b);
         let handshake_timeout_ns = 30 * SECOND;
         world.command(
@@ -191,9 +200,14 @@ impl Run<'_> {
         let start_ns = self.world.now_ns();
         let end_ns = start_ns + self.transfer.deadline_ns;
         let mut finished_ns = start_ns;
+        let mut changes = self.transfer.changes.iter().peekable();
         while !self.is_over() {
+            while let Some((_, link)) = changes.next_if(|(at, _)| start_ns + at <= self.world.now_ns()) {
+                self.world.link(self.a, self.b, link);
+            }
             let wake =
                 if self.transfer.read_rate.is_some() { self.next_read_ns.max(start_ns) } else { end_ns };
+            let wake = changes.peek().map_or(wake, |(at, _)| wake.min(start_ns + at));
             if !self.world.advance(end_ns.min(wake.max(self.world.now_ns() + 1)))
                 && self.world.now_ns() >= end_ns
             {

@@ -103,7 +103,7 @@ pub(crate) fn json_string(text: &str) -> String {
     out
 }
 
-fn faults_json(faults: &FaultCounts) -> String {
+pub(crate) fn faults_json(faults: &FaultCounts) -> String {
     let counts: Vec<String> = faults.iter().map(|(kind, n)| format!("\"{}\":{n}", kind.name())).collect();
     format!("{{{}}}", counts.join(","))
 }

@@ -219,10 +219,10 @@ impl Endpoint {
                 if transmission.kind != Kind::Data {
                     stream.pending_recovery = stream.pending_recovery.saturating_sub(1);
                 }
-                self.announce(key);
             } else {
                 stream.recv.control_out = stream.recv.control_out.saturating_sub(1);
             }
+            self.announce(key);
         }
         self.recycle(transmission);
         if let Some(path) = path {

@@ -285,7 +285,6 @@ impl Endpoint {
         stream.failure = Some(failure);
         stream.news.progress = true;
         stream.completions = crate::completion::Queue::new(key, ready);
-        stream.recv.control_out = 0;
         if let Some(path) = stream.path.and_then(|path| self.paths.get_mut(path)) {
             stream.send.abandon(&mut path.controller);
             Self::charge_held(path, stream);
