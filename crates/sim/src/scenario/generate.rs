@@ -140,8 +140,8 @@ impl Scenario {
         let mut kinds: Vec<FaultKind> = Vec::new();
         while (kinds.len() as u64) < count {
             let kind = pick(rng, &FaultKind::ALL);
-            // A restart ends everything there is: half of the worlds that draw it draw again.
-            let skip = kind == FaultKind::PeerRestart && rng.below(2) == 0;
+            // A restart ends everything there is: two of five worlds that draw it draw again.
+            let skip = kind == FaultKind::PeerRestart && rng.below(5) < 2;
             if !skip && !kinds.contains(&kind) {
                 kinds.push(kind);
             }

@@ -72,7 +72,7 @@ pub(crate) fn make_probe(
             stream.probes_owed = 0;
             return make_retransmission(stream, pool, Kind::Probe, infos);
         }
-        if copy_oldest(stream) {
+        if copy_first(stream) {
             stream.probes_owed = 0;
             return make_retransmission(stream, pool, Kind::Probe, infos);
         }
@@ -91,14 +91,14 @@ pub(crate) fn make_probe(
     make_empty_probe(stream, pool, infos)
 }
 
-/// Puts a copy of the oldest packet in flight in front of the retransmissions, if it has data.
-fn copy_oldest(stream: &mut Stream) -> bool {
-    let oldest = [&stream.send.stream_space, &stream.send.recovery_space]
+/// Puts a copy of a packet in flight in front of the retransmissions, if one has data: of the one that comes first in the
+/// stream. A receiver with too many gaps takes nothing else, and the oldest packet may lie behind them all.
+fn copy_first(stream: &mut Stream) -> bool {
+    let first = [&stream.send.stream_space, &stream.send.recovery_space]
         .into_iter()
-        .filter_map(|map| map.oldest_in_flight())
-        .filter(|sent| sent.retained.is_some())
-        .min_by_key(|sent| sent.sent_ns);
-    let Some(sent) = oldest else { return false };
+        .filter_map(|map| map.first_in_stream())
+        .min_by_key(|sent| sent.offset);
+    let Some(sent) = first else { return false };
     let Some(retained) = sent.retained.clone() else { return false };
     let copy = LostPacket {
         original: sent.original,

@@ -148,9 +148,10 @@ impl SentMap {
         }
     }
 
-    /// The oldest packet without a verdict that can be copied, or that is a bare probe.
-    pub(crate) fn oldest_in_flight(&self) -> Option<&Sent> {
-        self.ring.iter().find(|sent| sent.state == State::InFlight)
+    /// Of the packets in flight with data, the one that comes first in the stream. O(packets), for probes.
+    pub(crate) fn first_in_stream(&self) -> Option<&Sent> {
+        let in_flight = self.ring.iter().filter(|sent| sent.state == State::InFlight && sent.retained.is_some());
+        in_flight.min_by_key(|sent| sent.offset)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Sent> {
