@@ -40,12 +40,21 @@ impl Queue {
     pub fn push(&self, completion: Completion) {
         let first = {
             let mut items = lock(&self.items);
+            if items.capacity() == 0 {
+                // `push` would take room for four: 0.9 KiB for a stream that says something once in ten seconds.
+                items.reserve_exact(1);
+            }
             items.push(completion);
             items.len() == 1
         };
         if first {
             lock(&self.ready.0).push(self.key);
         }
+    }
+
+    /// For a stream that has become idle.
+    pub(crate) fn shrink(&self) {
+        lock(&self.items).shrink_to_fit();
     }
 
     /// Swaps the completions with `into`, which must be empty.

@@ -9,6 +9,16 @@ pub const MS: u64 = 1_000_000;
 /// One second in ns.
 pub const SECOND: u64 = 1_000 * MS;
 
+/// 32 secret random bytes, never shown.
+#[derive(Clone)]
+pub struct ResetKey(pub [u8; 32]);
+
+impl std::fmt::Debug for ResetKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResetKey(..)")
+    }
+}
+
 /// Configuration of a worker. Sizes are bytes, times ns, rates bytes per second.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -38,6 +48,12 @@ pub struct Config {
     pub congestion_control: Algorithm,
     /// Prefer AES-256-GCM.
     pub aes_256: bool,
+    /// Packets that one key of a stream seals before the next one takes over, 3 to 2^23 (RFC 9001 §6.6: the confidentiality
+    /// limit of AES-GCM). Each change waits for everything sealed before it to be acknowledged: one round trip.
+    pub packets_per_key_phase: u64,
+    /// Key of our stateless reset tokens. By default it is derived from the first secret, so that a process that was started
+    /// again can tell the peers of its predecessor; set it where several processes behind one address have different secrets.
+    pub reset_key: Option<ResetKey>,
     /// Nothing authentic for this long ends a stream.
     pub idle_timeout_ns: u64,
     /// Probe every third of the idle timeout while a stream waits for something.
@@ -72,6 +88,8 @@ impl Default for Config {
             max_rate: None,
             congestion_control: Algorithm::Bbr,
             aes_256: false,
+            packets_per_key_phase: 1 << 23,
+            reset_key: None,
             idle_timeout_ns: 30 * SECOND,
             keep_alive: true,
             max_incoming_streams: 1024,

@@ -34,7 +34,7 @@ mod table;
 mod transmission;
 mod worker;
 
-pub use config::{Config, MS, SECOND};
+pub use config::{Config, MS, ResetKey, SECOND};
 pub use endpoint::audit::{Audit, PathAudit, StreamAudit};
 pub use environment::{Backpressure, BurstLimits, Environment, Received};
 pub use error::Failure;
@@ -46,3 +46,4 @@ pub use worker::{Step, Worker};
 pub use paceline_handshake as handshake;
 pub use paceline_pacer::Algorithm;
 pub use paceline_pool as pool;
+pub use paceline_wire as wire;

@@ -81,6 +81,8 @@ pub struct EndpointStats {
     pub packets_received: u64,
     /// Received datagrams that did not parse, belong or authenticate.
     pub packets_dropped: u64,
+    /// UnknownPathSecret, StaleKey and ReplayDetected packets sent.
+    pub secret_control_sent: u64,
     /// Packets sent again after loss or timeout.
     pub packets_retransmitted: u64,
     /// Packets declared lost.

@@ -31,7 +31,8 @@ key!(PathKey);
 #[derive(Debug)]
 struct Slot<T> {
     generation: u32,
-    value: Option<T>,
+    /// Boxed: a table that has grown, or that was full once, costs 16 bytes a slot and not a stream's 1.2 KiB.
+    value: Option<Box<T>>,
 }
 
 /// At most `max` values. Freed slots are used again oldest first, so that a generation lasts as long as it can.
@@ -72,23 +73,23 @@ impl<K: Key, T> Table<K, T> {
         // Generation 0 is never used, so that slot 0 never yields queue id 0.
         entry.generation = entry.generation.wrapping_add(1).max(1);
         let key = K::new(slot, entry.generation);
-        entry.value = Some(make(key));
+        entry.value = Some(Box::new(make(key)));
         Some(key)
     }
 
     pub(crate) fn get(&self, key: K) -> Option<&T> {
         let slot = self.slots.get(key.slot() as usize)?;
-        if slot.generation == key.generation() { slot.value.as_ref() } else { None }
+        if slot.generation == key.generation() { slot.value.as_deref() } else { None }
     }
 
     pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.slot() as usize)?;
-        if slot.generation == key.generation() { slot.value.as_mut() } else { None }
+        if slot.generation == key.generation() { slot.value.as_deref_mut() } else { None }
     }
 
     /// The occupant of a slot, whoever it is.
     pub(crate) fn at_slot(&self, slot: u32) -> Option<&T> {
-        self.slots.get(slot as usize)?.value.as_ref()
+        self.slots.get(slot as usize)?.value.as_deref()
     }
 
     pub(crate) fn remove(&mut self, key: K) -> Option<T> {
@@ -98,7 +99,7 @@ impl<K: Key, T> Table<K, T> {
         }
         let value = slot.value.take()?;
         self.free.push_back(key.slot());
-        Some(value)
+        Some(*value)
     }
 
     /// All keys, in slot order. For shutdown only: it is O(slots).

@@ -258,6 +258,13 @@ impl Reassembly {
         }
     }
 
+    /// Lets go of all memory, if nothing that arrived waits to be read. What comes next gets new memory.
+    pub(crate) fn let_go_if_read(&mut self) {
+        if self.received.end() == self.read_offset {
+            self.release();
+        }
+    }
+
     fn release(&mut self) {
         self.chunks = VecDeque::new();
         self.allocated = 0;
@@ -282,7 +289,7 @@ impl Reassembly {
         }
         let chunk = self.chunks.get_mut(slot)?;
         if chunk.end == 0 {
-            chunk.start = start_of(index);
+            chunk.start = start_of(index).max(self.read_offset);
             chunk.end = end_of(index).min(self.final_offset.unwrap_or(u64::MAX));
             let size = chunk.end.saturating_sub(chunk.start);
             // Small streams and last chunks get what they need; whole chunks may be had from the last one read.

@@ -101,7 +101,6 @@ impl ReplayWindow {
         }
     }
 
-    #[cfg(test)]
     /// The smallest id that is new for certain, as StaleKey says it: one above the largest accepted.
     pub(crate) fn min_acceptable(&self) -> u64 {
         self.next

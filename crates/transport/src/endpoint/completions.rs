@@ -58,8 +58,9 @@ impl Endpoint {
             (Outcome::Sent { at_ns }, Some(path)) => {
                 stream.send_error = None;
                 // App-limited is decided now, not when the packet was built: nothing is left that could have used the window.
-                let app_limited =
-                    path.schedule.is_empty() && path.scheduled_bytes == 0 && !stream.has_new_data();
+                let app_limited = path.schedule.is_empty()
+                    && path.scheduled_bytes == 0
+                    && !(stream.has_new_data() && stream.key_allows());
                 for info in &transmission.infos {
                     stream.send.on_sent(info.space, info.number, at_ns, app_limited, &mut path.controller);
                 }

@@ -14,6 +14,10 @@ use std::sync::Arc;
 
 /// Upstream sizes control packets to this.
 const MAX_CONTROL_PACKET: usize = 1200;
+/// Header and tag of a control packet, at most.
+const OVERHEAD: usize = 80;
+/// An unproven address that leaves less than this gets no acknowledgement yet.
+const LEAST_ROOM: usize = 128;
 
 impl Endpoint {
     /// The stream owes its peer a control packet.
@@ -52,6 +56,11 @@ impl Endpoint {
             stream.recv.ack_due = false;
             return true;
         };
+        let room = usize::try_from(path.address.room()).unwrap_or(usize::MAX).min(MAX_CONTROL_PACKET);
+        if room < LEAST_ROOM {
+            // The flag stays; what arrives from the unproven address brings the stream back.
+            return true;
+        }
         let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Reserved) else {
             return false;
         };
@@ -62,7 +71,8 @@ impl Endpoint {
             number: stream.recv.next_control,
         };
         let mut frames = [0u8; MAX_CONTROL_PACKET];
-        let len = stream.recv.encode_control(None, &mut frames);
+        let space = frames.get_mut(..room.saturating_sub(OVERHEAD)).unwrap_or_default();
+        let len = stream.recv.encode_control(None, space);
         let frames = frames.get(..len).unwrap_or(&[]);
         let Ok(len) = control::encode(&header, frames, &keys.control_seal, unfilled.buffer()) else {
             return true;

@@ -18,6 +18,8 @@ use crate::{
 };
 use std::sync::Arc;
 
+/// A probe, a close or a small packet: an unproven address that leaves less than this gets nothing.
+const LEAST_ROOM: u64 = 256;
 /// Turns of one path in one step, so that paths share a step.
 const MAX_TURNS: usize = 64;
 
@@ -26,6 +28,9 @@ impl Endpoint {
         // Paths that found the pool empty try again after something may have come home.
         for key in std::mem::take(&mut self.starved) {
             self.activate(key);
+        }
+        if !self.active.is_empty() {
+            self.entropy.refill(|out| environment.random(out));
         }
         for _ in 0..self.active.len() {
             let Some(key) = self.active.pop_front() else { return };
@@ -44,6 +49,15 @@ impl Endpoint {
                 .pacer
                 .burst_packets(&path.controller, path.mtu, limits.max_segments, limits.max_bytes)
                 .max(1);
+            let room = path.address.room();
+            if room < LEAST_ROOM {
+                // What arrives from there brings the path back.
+                return;
+            }
+            let burst_packets = room
+                .checked_div(u64::from(path.mtu))
+                .and_then(|packets| usize::try_from(packets).ok())
+                .map_or(burst_packets, |packets| burst_packets.min(packets.max(1)));
             let burst_bytes = (burst_packets as u64).saturating_mul(u64::from(path.mtu));
             let limit = path.schedule_limit(self.config.max_schedule_ahead_ns, burst_bytes);
             if path.scheduled_bytes > 0 && path.scheduled_bytes.saturating_add(burst_bytes) > limit {
@@ -74,7 +88,17 @@ impl Endpoint {
                 TurnKind::Recovery => packets::retransmit_if_room(stream, path, pool, infos),
                 TurnKind::Data => {
                     let pool_bytes = self.config.pool_bytes;
-                    burst::make_burst(stream, path, pool, pool_bytes, burst_packets, burst_bytes, infos)
+                    let entropy = &mut self.entropy;
+                    burst::make_burst(
+                        stream,
+                        path,
+                        pool,
+                        pool_bytes,
+                        burst_packets,
+                        burst_bytes,
+                        infos,
+                        entropy,
+                    )
                 }
             };
             Self::charge_held(path, stream);

@@ -15,6 +15,7 @@ mod news;
 mod peers;
 mod receive;
 mod release;
+mod resets;
 mod streams;
 mod time_wait;
 mod timers;
@@ -26,7 +27,7 @@ use crate::{
     environment::{Backpressure, Environment},
     path::{Path, schedule::PRIORITIES},
     stats::EndpointStats,
-    stream::{Stream, flow::WindowBudget},
+    stream::{Stream, burst::Entropy, flow::WindowBudget},
     table::Table,
     transmission::{Completion, Info, PathKey, StreamKey, Transmission},
     worker::Step,
@@ -107,6 +108,10 @@ pub(crate) struct Endpoint {
     shutting_down: bool,
     drained: bool,
     doorbell: Doorbell,
+    entropy: Entropy,
+    reply_limits: resets::ReplyLimits,
+    /// Paths whose address has not proved that it receives.
+    unproven_paths: u32,
     /// Work is left that is due now.
     busy: bool,
 }
@@ -165,6 +170,9 @@ impl Endpoint {
             shutting_down: false,
             drained: false,
             doorbell: Doorbell::default(),
+            entropy: Entropy::default(),
+            reply_limits: resets::ReplyLimits::new(random),
+            unproven_paths: 0,
             busy: false,
             config,
             pool,

@@ -6,7 +6,40 @@ use crate::{
     stats::PathStats,
     transmission::StreamKey,
 };
+use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
+
+/// So many small pieces in a row are put together. An application that looks once a step or once a millisecond never leaves
+/// that many; one that stands still would otherwise be charged 32 bytes for every byte of a hostile peer.
+const MAX_CRUMBS: usize = 64;
+/// Smaller pieces are crumbs.
+const CRUMB_BYTES: usize = 4 << 10;
+
+/// Copies the crumbs at the end of `pieces` together, if there are many. Each byte is copied a bounded number of times: what
+/// comes out is no crumb, or too few of them.
+fn gather_crumbs(pieces: &mut Vec<Bytes>) {
+    let crumbs = pieces.iter().rev().take(MAX_CRUMBS).take_while(|piece| piece.len() < CRUMB_BYTES).count();
+    if crumbs < MAX_CRUMBS {
+        return;
+    }
+    let tail = pieces.split_off(pieces.len().saturating_sub(crumbs));
+    let mut rest = tail.as_slice();
+    while !rest.is_empty() {
+        let mut len = 0usize;
+        let group = rest
+            .iter()
+            .take_while(|piece| {
+                let room = len < CRUMB_BYTES;
+                len = len.saturating_add(if room { piece.len() } else { 0 });
+                room
+            })
+            .count();
+        let mut gathered = BytesMut::with_capacity(len);
+        rest.iter().take(group).for_each(|piece| gathered.extend_from_slice(piece));
+        pieces.push(gathered.freeze());
+        rest = rest.get(group..).unwrap_or_default();
+    }
+}
 
 impl Endpoint {
     /// Writes the newest state of everything that has news into the shared outbox.
@@ -74,6 +107,7 @@ impl Endpoint {
         }
         if !stream.recv.stopped && stream.failure.is_none() {
             self.doorbell.readable(stream.recv.buffer.read(&mut update.readable));
+            gather_crumbs(&mut update.readable);
             if stream.recv.buffer.is_finished() && !stream.recv.finished {
                 stream.recv.finished = true;
                 update.end = true;
@@ -109,5 +143,26 @@ impl Endpoint {
                 *entry = self.paths.get(key).map(crate::path::Path::stats).unwrap_or_default();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crumbs_are_gathered_and_nothing_is_lost() {
+        let mut pieces: Vec<Bytes> = vec![Bytes::from(vec![1; 60_000])];
+        let mut expected = vec![1; 60_000];
+        for n in 0..100_000u32 {
+            pieces.push(Bytes::from(vec![n as u8]));
+            expected.push(n as u8);
+            gather_crumbs(&mut pieces);
+        }
+        let total: usize = pieces.iter().map(Bytes::len).sum();
+        assert_eq!(total, expected.len());
+        assert!(pieces.iter().flat_map(|piece| piece.iter()).eq(&expected));
+        assert!(pieces.len() < 3 * MAX_CRUMBS, "{}", pieces.len());
+        assert_eq!(pieces[0].len(), 60_000, "what is no crumb stays where it is");
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn handshake_config(config: &Config) -> paceline_handshake::Config {
         idle_timeout_ms: u32::try_from(config.idle_timeout_ns / crate::config::MS).unwrap_or(u32::MAX),
         max_datagram: config.max_datagram_v4.max(config.max_datagram_v6),
         aes_256: config.aes_256,
+        reset_key: config.reset_key.as_ref().map(|key| key.0),
         ..paceline_handshake::Config::default()
     }
 }
@@ -169,6 +170,9 @@ impl Endpoint {
         let key =
             self.paths.insert_with(|_| Path::new(peer, established, config, u64::from_le_bytes(seed)))?;
         self.by_credential.insert(established.credential_id, key);
+        if !established.address_validated {
+            self.unproven_paths = self.unproven_paths.saturating_add(1);
+        }
         self.stats.paths = self.paths.len() as u64;
         self.touch_path(key);
         Some(key)
@@ -199,7 +203,7 @@ impl Endpoint {
     }
 
     /// Peers that share a path: more than one only where connects joined one attempt. O(peers), for rare events.
-    fn peers_of(&self, path: PathKey) -> Vec<PeerId> {
+    pub(super) fn peers_of(&self, path: PathKey) -> Vec<PeerId> {
         self.peers.iter().filter(|(_, peer)| peer.path == Some(path)).map(|(id, _)| *id).collect()
     }
 
@@ -220,6 +224,8 @@ impl Endpoint {
             return;
         }
         let Some(mut established) = self.half_open.remove(credential_id) else { return };
+        // The Response went to the address it names; a packet from elsewhere proves nothing about elsewhere.
+        established.address_validated &= established.remote == remote;
         established.remote = remote;
         if self.peers.len() >= MAX_PEERS || self.shutting_down {
             return;
@@ -323,7 +329,11 @@ impl Endpoint {
                     return;
                 } else {
                     self.by_credential.remove(&path.credential_id);
-                    self.paths.remove(key);
+                    if let Some(path) = self.paths.remove(key)
+                        && !path.address.is_validated()
+                    {
+                        self.unproven_paths = self.unproven_paths.saturating_sub(1);
+                    }
                 }
             }
             self.stats.paths = self.paths.len() as u64;

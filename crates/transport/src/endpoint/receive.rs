@@ -11,7 +11,7 @@ use crate::{
     },
     environment::Received,
     error::Failure,
-    path::Accepted,
+    path::{Accepted, validation::Address},
     stream::{
         Phase,
         recv::{Close, Recv},
@@ -19,7 +19,7 @@ use crate::{
     transmission::{Ecn, Kind, PathKey, Space, StreamKey},
 };
 use paceline_wire::{
-    AuthError, Credentials, Opener, StreamKeys,
+    AuthError, CredentialId, Credentials, Opener, StreamKeys,
     frame::{self, Frame, Frames},
     packet::{self, control, stream},
 };
@@ -39,7 +39,7 @@ const LATE_FRAMES: usize = time_wait::MAX_ACKS + 64;
 const LATE_PACKET: usize = LATE_FRAMES + 96;
 
 /// Why a datagram was dropped; all are counted as one.
-struct Dropped;
+pub(super) struct Dropped;
 
 impl Endpoint {
     pub(super) fn on_received(&mut self, received: &Received, random: Random<'_>) {
@@ -58,9 +58,27 @@ impl Endpoint {
                 }
                 packet::Kind::Datagram | packet::Kind::Invalid => Err(Dropped),
             };
-            if verdict.is_err() {
+            if verdict.is_ok() {
+                self.note_received(datagram, received);
+            } else {
                 self.stats.packets_dropped = self.stats.packets_dropped.saturating_add(1);
             }
+        }
+    }
+
+    /// An authentic datagram from an address that has not proved itself: three times as much may be answered.
+    fn note_received(&mut self, datagram: &[u8], received: &Received) {
+        if self.unproven_paths == 0 {
+            return;
+        }
+        // The credential id follows the first byte in all packets of streams.
+        let Some(id) = datagram.get(1..).and_then(<[u8]>::first_chunk) else { return };
+        let Some(key) = self.by_credential.get(&CredentialId(*id)).copied() else { return };
+        if let Some(path) = self.paths.get_mut(key)
+            && path.remote == received.remote
+        {
+            path.address.on_received(datagram.len() as u64);
+            self.activate(key);
         }
     }
 
@@ -78,19 +96,48 @@ impl Endpoint {
         if queue_id != 0 {
             return match self.by_queue(queue_id) {
                 Some(key) => self.on_stream_packet(key, &packet, received),
-                None => self.answer_late(queue_id, &packet, received.at_ns),
+                None => self.on_late(queue_id, &packet, datagram.len(), received),
             };
         }
         let credentials = packet.credentials();
         let Some(path_key) = self.by_credential.get(&credentials.id).copied() else {
+            if !self.half_open.contains_key(&credentials.id) {
+                let source = packet.source_queue_id();
+                return Err(self.on_unknown_credentials(&credentials.id, source, datagram.len(), received));
+            }
             return self.on_half_open_packet(&packet, received, random);
         };
         let path = self.paths.get(path_key).ok_or(Dropped)?;
         match path.accepted.get(&credentials.key_id).copied() {
             Some(Accepted::Live(key)) => self.on_stream_packet(key, &packet, received),
             Some(Accepted::TimeWait(queue_id)) => self.answer_late(queue_id, &packet, received.at_ns),
-            None => self.on_first_packet(path_key, &packet, received),
+            None => self.on_first_packet(path_key, &packet, datagram.len(), received),
         }
+    }
+
+    /// A packet for a queue id that is nobody's now: of a stream that is over, or of another life of this endpoint.
+    fn on_late(
+        &mut self,
+        queue_id: u64,
+        packet: &stream::Packet<'_>,
+        packet_len: usize,
+        received: &Received,
+    ) -> Result<(), Dropped> {
+        if self.answer_late(queue_id, packet, received.at_ns).is_ok() {
+            return Ok(());
+        }
+        let id = packet.credentials().id;
+        if self.knows(&id, queue_id) {
+            return Err(Dropped);
+        }
+        Err(self.on_unknown_credentials(&id, packet.source_queue_id(), packet_len, received))
+    }
+
+    /// Whether the credentials, or at least the queue id, mean something here.
+    fn knows(&self, id: &CredentialId, queue_id: u64) -> bool {
+        self.by_credential.contains_key(id)
+            || self.half_open.contains_key(id)
+            || self.time_wait.contains(queue_id)
     }
 
     /// A packet of a stream that is over: acknowledged if it is authentic, or told of the close.
@@ -102,7 +149,7 @@ impl Endpoint {
     ) -> Result<(), Dropped> {
         let credentials = packet.credentials();
         let entry = self.time_wait.answer(queue_id, &credentials).ok_or(Dropped)?;
-        let mut keys = entry.secret.stream_keys(credentials.key_id, entry.opener);
+        let mut keys = entry.route.secret.stream_keys(credentials.key_id, entry.opener);
         if let Some(phase) = &entry.phase {
             keys.open = keys.open.resume(phase);
         }
@@ -128,7 +175,7 @@ impl Endpoint {
             number: entry.next_control,
         };
         entry.next_control = entry.next_control.saturating_add(1);
-        let (remote, local) = (entry.remote, entry.local);
+        let (remote, local) = (entry.route.remote, entry.route.local);
         let mut answer = [0u8; LATE_PACKET];
         let frames = frames.get(..len).unwrap_or(&[]);
         let len = control::encode(&header, frames, &keys.control_seal, &mut answer).map_err(|_| Dropped)?;
@@ -151,7 +198,8 @@ impl Endpoint {
         self.handshake.on_authentic(received.at_ns, &credentials.id);
         self.collect_handshake(received.at_ns, random);
         let path_key = self.by_credential.get(&credentials.id).copied().ok_or(Dropped)?;
-        self.on_first_packet(path_key, packet, received)
+        // A reply about a used key id is for paths that were confirmed before.
+        self.on_first_packet(path_key, packet, 0, received)
     }
 
     /// The first packet of a key id: nothing is sealed or kept before it has passed authentication and the replay check.
@@ -159,12 +207,14 @@ impl Endpoint {
         &mut self,
         path_key: PathKey,
         packet: &stream::Packet<'_>,
+        packet_len: usize,
         received: &Received,
     ) -> Result<(), Dropped> {
         let credentials = packet.credentials();
         let path = self.paths.get_mut(path_key).ok_or(Dropped)?;
-        if path.replay.check(credentials.key_id) != Verdict::New {
-            return Err(Dropped);
+        let verdict = path.replay.check(credentials.key_id);
+        if verdict != Verdict::New {
+            return Err(self.on_used_key_id(path_key, packet, verdict, packet_len, received.at_ns));
         }
         if packet.end_offset() > self.config.initial_window {
             return Err(Dropped);
@@ -212,10 +262,8 @@ impl Endpoint {
         // A queue id that no stream has: above 2^28, made from the key id.
         let slot = (1u64 << 40) | (credentials.key_id & ((1 << 32) - 1));
         let entry = time_wait::Entry {
-            credentials,
-            secret: path.secret.clone(),
-            remote,
-            local,
+            route: path.route.clone(),
+            key_id: credentials.key_id,
             opener: Opener::Remote,
             peer_queue_id: queue_id,
             acks: Box::default(),
@@ -355,7 +403,14 @@ impl Endpoint {
     fn on_control_datagram(&mut self, datagram: &[u8], received: &Received) -> Result<(), Dropped> {
         let packet = control::Packet::decode(datagram).map_err(|_| Dropped)?;
         let queue_id = packet.queue_id().ok_or(Dropped)?;
-        let key = self.by_queue(queue_id).ok_or(Dropped)?;
+        let Some(key) = self.by_queue(queue_id) else {
+            let id = packet.credentials().id;
+            // Not of a stream in time-wait: acknowledging an acknowledgement would never end.
+            if self.knows(&id, queue_id) {
+                return Err(Dropped);
+            }
+            return Err(self.on_unknown_credentials(&id, packet.source_queue_id(), datagram.len(), received));
+        };
         let stream = self.streams.get_mut(key).ok_or(Dropped)?;
         if stream.credentials != Some(packet.credentials()) {
             return Err(Dropped);
@@ -366,9 +421,26 @@ impl Endpoint {
         if stream.opener == Opener::Remote {
             stream.announce_queue = false;
         }
+        if self.unproven_paths > 0 {
+            self.validate_address(key, received);
+        }
         self.heard(key, packet.source_queue_id(), received.at_ns);
         self.on_control_frames(key, packet.control_data(), received.at_ns);
         Ok(())
+    }
+
+    /// Only who received something of ours can send a control packet, as it acknowledges.
+    fn validate_address(&mut self, key: StreamKey, received: &Received) {
+        let path_key = self.streams.get(key).and_then(|stream| stream.path);
+        if let Some(path_key) = path_key
+            && let Some(path) = self.paths.get_mut(path_key)
+            && path.remote == received.remote
+            && !path.address.is_validated()
+        {
+            path.address = Address::Validated;
+            self.unproven_paths = self.unproven_paths.saturating_sub(1);
+            self.activate(path_key);
+        }
     }
 
     fn on_control_frames(&mut self, key: StreamKey, frames: &[u8], now_ns: u64) {
@@ -454,22 +526,6 @@ impl Endpoint {
             (false, code) => Failure::PeerReset(code),
         };
         self.lose_stream(key, failure, now_ns);
-    }
-
-    /// UnknownPathSecret with the token that the handshake gave us: the peer restarted and this path is dead.
-    fn on_secret_control(&mut self, datagram: &[u8], received: &Received) -> Result<(), Dropped> {
-        use packet::secret_control::{Body, Packet};
-        let packet = Packet::decode(datagram).map_err(|_| Dropped)?;
-        let path_key = self.by_credential.get(packet.id()).copied().ok_or(Dropped)?;
-        let path = self.paths.get(path_key).ok_or(Dropped)?;
-        let token = path.reset_token.ok_or(Dropped)?;
-        if packet.body() != Body::UnknownPathSecret || received.remote != path.remote {
-            return Err(Dropped);
-        }
-        packet.verify_token(&token).map_err(|_| Dropped)?;
-        let peer = path.peer;
-        self.end_peer(peer, Some(Failure::PeerRestarted), received.at_ns);
-        Ok(())
     }
 }
 

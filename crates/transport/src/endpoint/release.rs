@@ -146,6 +146,9 @@ impl Endpoint {
 
     /// Puts a transmission into the wheel.
     pub(super) fn schedule(&mut self, transmission: Transmission, at_ns: u64) {
+        if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key)) {
+            path.address.on_scheduled(transmission.segments.total_len() as u64);
+        }
         let priority = usize::from(transmission.priority);
         if let Err(full) = self.wheel.insert(priority, at_ns, transmission) {
             // Cannot happen while each transmission holds a descriptor; if it does, it completes like any other.

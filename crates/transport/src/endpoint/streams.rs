@@ -22,6 +22,8 @@ use paceline_wire::{Credentials, Opener, StreamKeys};
 const QUEUE_ID_BITS: u32 = 28;
 /// Assumed while a path has no RTT of its own (a receiver that never sends data): windows grow rather than not.
 const UNKNOWN_RTT_NS: u64 = 100 * MS;
+/// Below this a stream would send a key change with almost every packet.
+const MIN_PACKETS_PER_KEY_PHASE: u64 = 3;
 /// What a stream that never said so ends with.
 const CODE_GENERIC: u64 = 1;
 
@@ -122,10 +124,11 @@ impl Endpoint {
         key: StreamKey,
         path_key: PathKey,
         credentials: Credentials,
-        keys: StreamKeys,
+        mut keys: StreamKeys,
         max_data: u64,
         now_ns: u64,
     ) {
+        keys.seal.lower_limit(self.config.packets_per_key_phase.max(MIN_PACKETS_PER_KEY_PHASE));
         let Some(path) = self.paths.get(path_key) else { return };
         let idle = path.idle_timeout_ns;
         let Some(stream) = self.streams.get_mut(key) else { return };
@@ -330,16 +333,13 @@ impl Endpoint {
         } else {
             path.opened = path.opened.saturating_sub(1);
         }
-        let (peer, remote, local) = (path.peer, path.remote, path.local);
-        let secret = path.secret.clone();
+        let (peer, route) = (path.peer, path.route.clone());
         if let Some(credentials) = stream.credentials {
             let mut acks = [0; MAX_ACKS];
             let len = stream.recv.encode_acks(&mut acks);
             let entry = time_wait::Entry {
-                credentials,
-                secret,
-                remote,
-                local,
+                route,
+                key_id: credentials.key_id,
                 opener: stream.opener,
                 peer_queue_id: stream.peer_queue_id,
                 acks: acks.get(..len).unwrap_or(&[]).into(),
@@ -360,11 +360,11 @@ impl Endpoint {
     /// A time-wait entry is over: a late first packet of that stream is a replay from now on.
     pub(super) fn forget_time_wait(&mut self, entry: &time_wait::Entry) {
         if entry.opener == Opener::Remote
-            && let Some(path) = self.by_credential.get(&entry.credentials.id)
+            && let Some(path) = self.by_credential.get(&entry.route.credential_id)
             && let Some(path) = self.paths.get_mut(*path)
-            && matches!(path.accepted.get(&entry.credentials.key_id), Some(Accepted::TimeWait(_)))
+            && matches!(path.accepted.get(&entry.key_id), Some(Accepted::TimeWait(_)))
         {
-            path.accepted.remove(&entry.credentials.key_id);
+            path.accepted.remove(&entry.key_id);
         }
     }
 }

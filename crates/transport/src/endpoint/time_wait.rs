@@ -5,11 +5,10 @@
 //! together with what was acknowledged last, or told of the close. Repeating the last control packet alone is not enough: it
 //! may have had no room for a range, and its peer would repeat that packet until its idle timeout (sim, seed 623).
 
-use crate::stream::recv::Close;
-use paceline_wire::{Credentials, Opener, PathSecret, PhaseSecret};
+use crate::{path::Route, stream::recv::Close};
+use paceline_wire::{Credentials, Opener, PhaseSecret};
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -20,11 +19,9 @@ pub(crate) const MAX_ACKS: usize = 96;
 
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) credentials: Credentials,
     /// Outlives the path: a peer that was closed here may still miss an acknowledgement.
-    pub(crate) secret: Arc<PathSecret>,
-    pub(crate) remote: SocketAddr,
-    pub(crate) local: Option<IpAddr>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) key_id: u64,
     /// Who opened it. Where that was the peer, its path still maps the key id here.
     pub(crate) opener: Opener,
     /// The queue id the peer is told apart by.
@@ -72,7 +69,10 @@ impl TimeWait {
     /// The stream that a late packet with these credentials belongs to, if it may still be answered.
     pub(crate) fn answer(&mut self, queue_id: u64, credentials: &Credentials) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(&queue_id)?;
-        if entry.credentials != *credentials || entry.answers >= MAX_ANSWERS {
+        if entry.route.credential_id != credentials.id
+            || entry.key_id != credentials.key_id
+            || entry.answers >= MAX_ANSWERS
+        {
             return None;
         }
         entry.answers = entry.answers.saturating_add(1);
@@ -105,10 +105,6 @@ mod tests {
     fn an_entry_takes_at_most_256_bytes() {
         // With its acknowledgements, its number and time in the two indices; the phase secret comes after 2^23 packets only.
         let index = size_of::<u64>() * 3;
-        assert!(
-            size_of::<Entry>() + MAX_ACKS + index <= 256 + size_of::<Arc<PathSecret>>(),
-            "{}",
-            size_of::<Entry>()
-        );
+        assert!(size_of::<Entry>() + MAX_ACKS + index <= 256, "{}", size_of::<Entry>());
     }
 }

@@ -166,6 +166,7 @@ impl Endpoint {
                     stream.send.retry_at_ns = 0;
                 }
                 if stream.next_probe_ns <= now_ns {
+                    stream.let_go_of_spare_memory();
                     if stream.pending_recovery == 0 {
                         stream.probes_owed = 1;
                     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod recovery;
 pub(crate) mod schedule;
+pub(crate) mod validation;
 
 use crate::{
     app::PeerId,
@@ -20,6 +21,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
+use validation::Address;
 
 /// A path may hold this share of the pool in unacknowledged packets, so that a dead peer is backpressure on itself only.
 const POOL_SHARE: usize = 4;
@@ -40,14 +42,27 @@ pub(crate) enum Accepted {
     TimeWait(u64),
 }
 
+/// Where late packets of a path's streams are answered to. Shared by all of them.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) credential_id: CredentialId,
+    pub(crate) secret: Arc<PathSecret>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: Option<IpAddr>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Path {
     pub(crate) peer: PeerId,
     pub(crate) remote: SocketAddr,
     pub(crate) local: Option<IpAddr>,
+    /// The same, for streams in time-wait, which outlive the path.
+    pub(crate) route: Arc<Route>,
     pub(crate) secret: Arc<PathSecret>,
     pub(crate) credential_id: CredentialId,
     pub(crate) reset_token: Option<[u8; 16]>,
+    /// Whether `remote` has proved that it receives.
+    pub(crate) address: Address,
     pub(crate) mtu: u16,
     pub(crate) peer_max_data: u64,
     pub(crate) peer_max_streams: u32,
@@ -93,9 +108,16 @@ impl Path {
             peer,
             remote,
             local: established.local,
+            route: Arc::new(Route {
+                credential_id: established.credential_id,
+                secret: established.secret.clone(),
+                remote,
+                local: established.local,
+            }),
             secret: established.secret.clone(),
             credential_id: established.credential_id,
             reset_token: None,
+            address: Address::new(established.address_validated),
             mtu,
             peer_max_data: established.peer.initial_max_data,
             peer_max_streams: established.peer.max_streams,
@@ -146,6 +168,11 @@ impl Path {
         Some(key_id)
     }
 
+    /// The peer takes no key id below `min`: the next one is at least that, but at most `step` further than it would be.
+    pub(crate) fn skip_key_ids(&mut self, min: u64, step: u64) {
+        self.next_key_id = self.next_key_id.max(min.min(self.next_key_id.saturating_add(step)));
+    }
+
     /// The stream that took `key_id` is on its way.
     pub(crate) fn note_opened(&mut self, key_id: u64, stream: StreamKey) {
         self.unanswered.push_back((key_id, stream));
@@ -156,6 +183,11 @@ impl Path {
     /// Streams the peer may have open, with the slack that a lost goodbye needs.
     pub(crate) fn admits_incoming(&self, limit: u32) -> bool {
         limit > 0 && self.incoming < limit.saturating_add(limit / INCOMING_SLACK)
+    }
+
+    /// Largest UDP payload that may leave now: the MTU, or what an unproven address leaves of it.
+    pub(crate) fn datagram_limit(&self) -> u16 {
+        self.mtu.min(u16::try_from(self.address.room()).unwrap_or(u16::MAX))
     }
 
     /// Bytes that may be scheduled and unsent at once.

@@ -27,18 +27,21 @@ pub(crate) fn make_burst(
     burst_packets: usize,
     burst_bytes: u64,
     infos: Vec<Info>,
+    entropy: &mut Entropy,
 ) -> Turn {
-    if !stream.has_new_data() {
+    if !stream.has_new_data() || !stream.key_allows() {
         return Turn::Nothing;
     }
     let Some(packets) = packets_allowed(stream, path, burst_packets, burst_bytes) else {
         return Turn::Window;
     };
-    let Some(keys) = stream.keys.as_ref() else { return Turn::Nothing };
-    let packets = packets.min(usize::try_from(keys.seal.remaining()).unwrap_or(usize::MAX));
-    if packets == 0 {
-        return Turn::Failed(Failure::KeyLimit);
+    let Some(keys) = stream.keys.as_mut() else { return Turn::Nothing };
+    if keys.seal.remaining() == 0 {
+        keys.seal.update();
+        stream.send.end_key_phase();
     }
+    let packets = packets.min(usize::try_from(keys.seal.remaining()).unwrap_or(usize::MAX));
+    skip_a_number(stream, path, entropy);
     let Some(plan) = Plan::new(stream, path, packets) else { return Turn::Nothing };
     if !path.may_hold(plan.bytes as u64, pool_bytes) {
         return Turn::Pool;
@@ -65,6 +68,52 @@ fn packets_allowed(stream: &Stream, path: &Path, burst_packets: usize, burst_byt
     path.is_quiet().then_some(1)
 }
 
+/// Random bytes from the environment, drawn ahead of a fill.
+#[derive(Debug, Default)]
+pub(crate) struct Entropy {
+    bytes: [u8; 32],
+    left: usize,
+}
+
+impl Entropy {
+    /// Draws anew if there is not enough for a few more bursts.
+    pub(crate) fn refill(&mut self, random: impl FnOnce(&mut [u8])) {
+        if self.left < self.bytes.len() / 2 {
+            random(&mut self.bytes);
+            self.left = self.bytes.len();
+        }
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        let left = self.left.checked_sub(4)?;
+        let bytes = self.bytes.get(left..self.left)?.first_chunk()?;
+        self.left = left;
+        Some(u32::from_le_bytes(*bytes))
+    }
+}
+
+/// Least number of packets between two skipped numbers, on average twice that.
+const MIN_SKIP_DISTANCE: u64 = 4;
+
+/// Leaves out a packet number now and then, so that a peer who acknowledges what it never received is found out (RFC 9000
+/// §21.4): one at random among those of half a window, so that nobody gains more than a window. Always before a burst, whose
+/// numbers stay contiguous.
+fn skip_a_number(stream: &mut Stream, path: &Path, entropy: &mut Entropy) {
+    let send = &mut stream.send;
+    if send.skip_at.is_some_and(|at| send.next_number < at) {
+        return;
+    }
+    // Without randomness the skip waits: a predictable one would protect from nobody.
+    let Some(random) = entropy.next() else { return };
+    if send.skip_at.is_some() {
+        send.next_number = send.next_number.saturating_add(1);
+    }
+    let window = path.controller.congestion_window().checked_div(u64::from(path.mtu)).unwrap_or(0);
+    let distance = (window / 2).max(MIN_SKIP_DISTANCE);
+    let wait = (u64::from(random).saturating_mul(distance) >> 32).saturating_add(1);
+    send.skip_at = Some(send.next_number.saturating_add(wait));
+}
+
 /// The packets of a burst, before they are sealed.
 struct Plan {
     header: stream::Header,
@@ -87,7 +136,8 @@ impl Plan {
             let header = header(stream, first_number, send.next_offset, final_offset)?;
             let last_offset = send.next_offset.saturating_add(send.sealable());
             let layout = stream::Layout::for_burst(&header, last_number, last_offset);
-            let space = usize::from(path.mtu).checked_sub(layout.header_len(0))?.checked_sub(TAG_LEN)?;
+            let space =
+                usize::from(path.datagram_limit()).checked_sub(layout.header_len(0))?.checked_sub(TAG_LEN)?;
             Some((header, layout, space & !(PAYLOAD_ALIGN - 1)))
         };
         // The final offset is named by every packet of the burst that reaches it, so that all are equally long.

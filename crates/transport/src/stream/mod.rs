@@ -190,6 +190,16 @@ impl Stream {
         }
     }
 
+    /// Nothing was heard for a while: what is kept for the next burst goes back, so that an idle stream costs 4 KiB at most.
+    pub(crate) fn let_go_of_spare_memory(&mut self) {
+        self.recv.buffer.let_go_if_read();
+        self.send.stream_space.shrink();
+        self.send.recovery_space.shrink();
+        self.send.lost.shrink_to_fit();
+        self.send.spent.shrink_to_fit();
+        self.completions.shrink();
+    }
+
     /// Whether the wheel may hold something of this stream now.
     fn may_send(&self, now_ns: u64) -> bool {
         self.keys.is_some() && self.send.retry_at_ns <= now_ns
@@ -214,6 +224,13 @@ impl Stream {
             && self.pending < max_in_flight
             && !(self.next_priority.is_some() && self.pending > 0)
             && self.has_new_data()
+            && self.key_allows()
+    }
+
+    /// Whether the key seals another packet, or may give way to the next one: the peer drops a phase's key with the first
+    /// packet of the next, so everything of the phase must have arrived.
+    pub(crate) fn key_allows(&self) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.seal.remaining() > 0) || self.send.is_all_acknowledged()
     }
 
     /// Whether a first transmission is due: data with credit, a FIN, or the announcement of a silent stream.

@@ -2,7 +2,7 @@
 
 use super::{
     Phase, Stream,
-    burst::make_burst,
+    burst::{Entropy, make_burst},
     recovery::{Retained, Sent, State},
     send::LostPacket,
 };
@@ -45,6 +45,9 @@ pub(crate) fn retransmit_if_room(
     infos: Vec<Info>,
 ) -> Turn {
     let Some(lost) = stream.send.next_lost() else { return Turn::Nothing };
+    if path.address.room() < u64::from(lost.retained.len) {
+        return Turn::Window;
+    }
     let room = path.window_room();
     // RFC 9002 §7.3.2: one packet when recovery begins, whatever the window says. The controller hears of it when it leaves.
     let fast = path.controller.requires_fast_retransmission() && path.scheduled_bytes == 0;
@@ -67,7 +70,8 @@ pub(crate) fn make_probe(
     infos: Vec<Info>,
 ) -> Turn {
     let closing = matches!(stream.phase, Phase::Closing { .. });
-    if !closing {
+    // To an unproven address only the smallest probe: its acknowledgement proves the address.
+    if !closing && path.address.is_validated() {
         if stream.send.next_lost().is_some() {
             stream.probes_owed = 0;
             return make_retransmission(stream, pool, Kind::Probe, infos);
@@ -77,9 +81,14 @@ pub(crate) fn make_probe(
             return make_retransmission(stream, pool, Kind::Probe, infos);
         }
         let mtu = u64::from(path.mtu);
-        if stream.has_new_data() && stream.pending < max_in_flight && path.window_room() >= mtu {
+        if stream.has_new_data()
+            && stream.key_allows()
+            && stream.pending < max_in_flight
+            && path.window_room() >= mtu
+        {
             // New data asks for an acknowledgement just as well. What stops it does not stop a probe.
-            return match make_burst(stream, path, pool, usize::MAX, 1, mtu, infos) {
+            let mut no_skip = Entropy::default();
+            return match make_burst(stream, path, pool, usize::MAX, 1, mtu, infos, &mut no_skip) {
                 Turn::Window | Turn::Pool => make_empty_probe(stream, pool, Vec::new()),
                 turn => {
                     stream.probes_owed = 0;

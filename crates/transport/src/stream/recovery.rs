@@ -1,7 +1,8 @@
 //! What a stream has sent and not yet seen acknowledged, in one packet-number space.
 //!
-//! A ring in order of numbers, its front the oldest packet without a verdict. Numbers of the stream space are contiguous;
-//! those of the recovery space jump, so reordering is counted in packets, not in numbers.
+//! A ring in order of numbers, its front the oldest packet without a verdict. Numbers of the stream space skip one now and
+//! then, those of the recovery space jump, so reordering is counted in packets, not in numbers. What was left out is not in
+//! the ring: it can be neither lost nor probed.
 
 use paceline_pacer::SentInfo;
 use paceline_pool::Filled;
@@ -9,6 +10,9 @@ use std::collections::VecDeque;
 
 /// RFC 9002 §6.1.1, kPacketThreshold.
 pub(crate) const PACKET_THRESHOLD: usize = 3;
+/// Runs of left-out numbers that are remembered: more than a window has (one in half a window of the stream space), and who
+/// acknowledges older ones gains nothing by it.
+const MAX_LEFT_OUT: usize = 8;
 
 /// A sealed packet, still in its descriptor.
 #[derive(Clone, Debug)]
@@ -60,13 +64,33 @@ pub(crate) struct SentMap {
     largest_acknowledged: Option<u64>,
     /// Nothing below this number is in flight, so that each ACK looks only at what the last one left open.
     settled_below: u64,
+    /// One above the newest number.
+    next: u64,
+    /// The newest numbers that were left out, first and last of each run.
+    left_out: VecDeque<(u64, u64)>,
 }
 
 impl SentMap {
     /// Numbers must rise.
     pub(crate) fn insert(&mut self, sent: Sent) {
         debug_assert!(self.ring.back().is_none_or(|last| last.number < sent.number));
+        if sent.number > self.next {
+            if self.left_out.len() >= MAX_LEFT_OUT {
+                self.left_out.pop_front();
+            }
+            self.left_out.push_back((self.next, sent.number.saturating_sub(1)));
+        }
+        self.next = sent.number.saturating_add(1);
+        if self.ring.capacity() == 0 {
+            // `push_back` would take room for four: half a KiB for the probes of an idle stream.
+            self.ring.reserve_exact(1);
+        }
         self.ring.push_back(sent);
+    }
+
+    /// Whether `first..=last` names a number that was never sealed.
+    pub(crate) fn has_unsent_in(&self, first: u64, last: u64) -> bool {
+        last >= self.next || self.left_out.iter().any(|&(from, to)| first <= to && from <= last)
     }
 
     /// A scheduled packet left. It may be older than what was settled (its send was retried).
@@ -150,8 +174,22 @@ impl SentMap {
 
     /// Of the packets in flight with data, the one that comes first in the stream. O(packets), for probes.
     pub(crate) fn first_in_stream(&self) -> Option<&Sent> {
-        let in_flight = self.ring.iter().filter(|sent| sent.state == State::InFlight && sent.retained.is_some());
+        let in_flight =
+            self.ring.iter().filter(|sent| sent.state == State::InFlight && sent.retained.is_some());
         in_flight.min_by_key(|sent| sent.offset)
+    }
+
+    /// For a stream that has become idle.
+    pub(crate) fn shrink(&mut self) {
+        self.ring.shrink_to_fit();
+        self.left_out.shrink_to_fit();
+    }
+
+    /// Lets go of every retained packet; its verdict is still waited for.
+    pub(crate) fn let_go(&mut self) {
+        for sent in &mut self.ring {
+            sent.retained = None;
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Sent> {

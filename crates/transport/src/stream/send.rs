@@ -50,6 +50,8 @@ pub(crate) struct Send {
     pub(crate) acknowledged: AckedOffsets,
     pub(crate) next_number: u64,
     pub(crate) next_recovery: u64,
+    /// The next burst from this number on leaves one out.
+    pub(crate) skip_at: Option<u64>,
     pub(crate) stream_space: SentMap,
     pub(crate) recovery_space: SentMap,
     pub(crate) lost: VecDeque<LostPacket>,
@@ -76,6 +78,7 @@ impl Send {
             acknowledged: AckedOffsets::new(),
             next_number: 0,
             next_recovery: 0,
+            skip_at: None,
             stream_space: SentMap::default(),
             recovery_space: SentMap::default(),
             lost: VecDeque::new(),
@@ -125,6 +128,19 @@ impl Send {
         self.fin == Fin::Acknowledged
             && self.buffer.is_empty()
             && self.acknowledged.prefix() >= self.next_offset
+    }
+
+    /// Whether the peer has every byte that was sealed, and the FIN if one was.
+    pub(crate) fn is_all_acknowledged(&self) -> bool {
+        self.acknowledged.prefix() >= self.next_offset && self.fin != Fin::Sealed
+    }
+
+    /// The key of everything sealed so far is gone at the peer, who has it all: copies of it would not open any more.
+    pub(crate) fn end_key_phase(&mut self) {
+        self.lost.clear();
+        self.stream_space.let_go();
+        self.recovery_space.let_go();
+        self.held_bytes = 0;
     }
 
     pub(crate) fn space_mut(&mut self, space: Space) -> &mut SentMap {
@@ -202,11 +218,7 @@ impl Send {
         controller: &mut Controller,
         batch: &mut AckBatch,
     ) -> Result<(), UnsentAcknowledged> {
-        let next = match space {
-            Space::Stream => self.next_number,
-            Space::Recovery => self.next_recovery,
-        };
-        if last >= next {
+        if self.space_mut(space).has_unsent_in(first, last) {
             return Err(UnsentAcknowledged);
         }
         let Self { stream_space, recovery_space, acknowledged, held_bytes, in_flight, fin, .. } = self;
