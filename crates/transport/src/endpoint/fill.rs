@@ -19,7 +19,7 @@ use crate::{
 use std::sync::Arc;
 
 /// A probe, a close or a small packet: an unproven address that leaves less than this gets nothing.
-const LEAST_ROOM: u64 = 256;
+pub(super) const LEAST_ROOM: u64 = 256;
 /// Turns of one path in one step, so that paths share a step.
 const MAX_TURNS: usize = 64;
 
