@@ -369,6 +369,9 @@ impl Endpoint {
             stream.recv.finished = true;
         }
         let readable = complete || stream.recv.buffer.contiguous_end() > stream.recv.buffer.read_offset();
+        if self.unproven_paths > 0 && packet.next_expected_control() > 0 {
+            self.validate_address(key, received);
+        }
         self.heard(key, packet.source_queue_id(), received.at_ns);
         if readable {
             self.announce(key);
@@ -438,7 +441,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Only who received something of ours can send a control packet, as it acknowledges.
+    /// Only who received something of ours can send a control packet, as it acknowledges, or echo the number of one.
     fn validate_address(&mut self, key: StreamKey, received: &Received) {
         let path_key = self.streams.get(key).and_then(|stream| stream.path);
         if let Some(path_key) = path_key
