@@ -202,6 +202,32 @@ impl Handshake {
         self.common.is_quiet()
     }
 
+    #[cfg(test)]
+    pub(crate) fn attempt_state(&self, attempt: AttemptId) -> Option<&crate::attempt::State> {
+        self.initiator.state(attempt)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pending_state(&self, public_key: &[u8; 32]) -> Option<&crate::pending::State> {
+        self.responder.state(public_key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_queued(&self, public_key: &[u8; 32]) -> bool {
+        self.responder.is_queued(public_key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bake(&self, now_ns: u64, remote: SocketAddr, public_key: &[u8; 32]) -> [u8; 24] {
+        self.responder.bake(now_ns, canonical(remote), public_key)
+    }
+
+    /// Says something else of itself, as only an insider can.
+    #[cfg(test)]
+    pub(crate) fn pretend(&mut self, change: impl FnOnce(&mut crate::parameters::Hello)) {
+        change(&mut self.common.hello);
+    }
+
     fn tick(&mut self, now_ns: u64) {
         self.now_ns = self.now_ns.max(now_ns);
     }

@@ -37,6 +37,11 @@ impl Initiator {
         self.attempts.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn state(&self, id: AttemptId) -> Option<&State> {
+        self.attempts.get(&id).map(|attempt| &attempt.state)
+    }
+
     pub(crate) fn next_timer(&self) -> Option<u64> {
         self.timers.first().map(|(at_ns, _)| *at_ns)
     }

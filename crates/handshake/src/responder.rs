@@ -88,6 +88,21 @@ impl Responder {
         self.queue.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn state(&self, public_key: &[u8; 32]) -> Option<&State> {
+        self.pending.by_key(public_key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_queued(&self, public_key: &[u8; 32]) -> bool {
+        self.queue.iter().any(|waiting| waiting.initiation.public_key() == *public_key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bake(&self, now_ns: u64, remote: SocketAddr, public_key: &[u8; 32]) -> [u8; 24] {
+        self.cookies.bake(now_ns, remote, public_key)
+    }
+
     pub(crate) fn next_expiry(&self) -> Option<u64> {
         self.pending.next_expiry()
     }
