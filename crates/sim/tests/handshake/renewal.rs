@@ -59,8 +59,8 @@ fn two_days_with_a_stream_that_never_ends() {
                     ids.2 = key_id.max(ids.2);
                 }
             }
-            for node in 0..2 {
-                paths[node] = town.paths(node).max(paths[node]);
+            for (node, most) in paths.iter_mut().enumerate() {
+                *most = town.paths(node).max(*most);
             }
         }
         assert!(town.world.elapsed_ns() > 50 * HOUR);

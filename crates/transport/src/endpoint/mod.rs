@@ -18,6 +18,8 @@ mod receive;
 mod release;
 mod resets;
 mod streams;
+#[cfg(test)]
+mod tables;
 mod time_wait;
 mod timers;
 
