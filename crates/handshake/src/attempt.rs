@@ -1,7 +1,9 @@
 //! One attempt to open a path: what it sends again, and what it waits for.
 
 use crate::{
-    message::{Initiation, Message},
+    common::{Common, Random, draw, draw_key},
+    config::FIRST_RETRANSMIT_NS,
+    message::{self, Initiation, Message},
     noise::{ConfirmKey, Opening},
     secret::Secret,
 };
@@ -14,6 +16,28 @@ pub(crate) struct Waiting {
     pub(crate) noise: Opening,
     pub(crate) cookies: u8,
     pub(crate) last_cookie: [u8; 24],
+    /// As it stands in the Initiation.
+    pub(crate) version: u8,
+    /// A Refusal has named another version already.
+    pub(crate) retried: bool,
+}
+
+impl Waiting {
+    /// A new Initiation of a version, and the attempt's name on the wire. `None` only if a primitive failed.
+    pub(crate) fn new(
+        common: &Common,
+        secret: &Secret,
+        version: u8,
+        random: Random<'_>,
+    ) -> Option<([u8; 8], Self)> {
+        let ephemeral = draw_key(random);
+        let name = draw(random);
+        let header = message::initiation_header(version, secret.id(), &name);
+        let (noise, first) = Opening::new(ephemeral, secret.psk(), &header, &common.hello.encode())?;
+        let initiation = Initiation::new(&header, &first).with_cookie(secret, &[0; 24]);
+        let last_cookie = [0; 24];
+        Some((name, Self { initiation, noise, cookies: 0, last_cookie, version, retried: false }))
+    }
 }
 
 pub(crate) struct Confirming {
@@ -45,6 +69,12 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// Something new was sent: the waits begin with the shortest again.
+    pub(crate) fn restart_timer(&mut self, now_ns: u64, random: Random<'_>) {
+        self.interval_ns = FIRST_RETRANSMIT_NS;
+        self.resend_ns = after(now_ns, FIRST_RETRANSMIT_NS, random);
+    }
+
     pub(crate) fn message(&self) -> Message {
         match &self.state {
             State::Waiting(waiting) => Message::new(self.remote, None, &waiting.initiation.0),
@@ -58,4 +88,10 @@ impl Attempt {
             State::Confirming(confirming) => Some(confirming.credential_id),
         }
     }
+}
+
+/// `interval_ns` from now, ± 20 % at random, so that many who lost at once do not come back at once.
+pub(crate) fn after(now_ns: u64, interval_ns: u64, random: Random<'_>) -> u64 {
+    let percent = 80u64.saturating_add(u64::from(u16::from_be_bytes(draw(random)) % 41));
+    now_ns.saturating_add(interval_ns.saturating_mul(percent) / 100)
 }

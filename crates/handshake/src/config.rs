@@ -72,6 +72,9 @@ pub struct Config {
     pub reset_key: Option<[u8; 32]>,
     /// Keep a replay window of 65,536 key ids if the peer does, too.
     pub wide_replay_window: bool,
+    /// Version that an attempt begins with. There is only version 1: another number begins with what nobody knows, so that
+    /// the way back to a common version is walked before the first peer needs it.
+    pub first_version: u8,
 }
 
 impl std::fmt::Debug for Config {
@@ -102,6 +105,7 @@ impl Default for Config {
             cookie_always: false,
             reset_key: None,
             wide_replay_window: true,
+            first_version: crate::message::VERSION,
         }
     }
 }

@@ -58,6 +58,8 @@ pub struct Counters {
     pub usable: u64,
     /// Paths confirmed as initiator, by Confirmed.
     pub completed: u64,
+    /// Refusals received that named a common version, which was tried then.
+    pub versions_retried: u64,
     /// Refusals received, and Responses that could not be accepted.
     pub failed: u64,
 
@@ -115,6 +117,7 @@ impl Counters {
             self.cookies_dropped,
             self.usable,
             self.completed,
+            self.versions_retried,
             self.failed,
         ]
         .into_iter()

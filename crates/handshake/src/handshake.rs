@@ -79,6 +79,12 @@ impl Handshake {
         self.responder.set_acceptance(&mut self.common, acceptance);
     }
 
+    /// Whether the peer that calls itself `instance` has as many paths as it may have and none to let go: its next
+    /// Initiations are refused (5). The endpoint keeps such peers few: they are as many as have all their paths in use.
+    pub fn set_peer_full(&mut self, instance: [u8; 16], full: bool) {
+        self.responder.set_peer_full(instance, full);
+    }
+
     /// Opens a handshake with the first of `secrets`, or joins the one that waits for the same address with the same
     /// secret (the later deadline counts). The Initiation is queued. `timeout_ns` is for the answer, and again for the
     /// confirmation.
@@ -119,7 +125,7 @@ impl Handshake {
             Some(INITIATION) => self.responder.on_initiation(common, now_ns, source, datagram),
             Some(RESPONSE) => self.initiator.on_response(common, now_ns, source, datagram, random),
             Some(COOKIE) => self.initiator.on_cookie(common, now_ns, source, datagram, random),
-            Some(REFUSAL) => self.initiator.on_refusal(common, source, datagram),
+            Some(REFUSAL) => self.initiator.on_refusal(common, now_ns, source, datagram, random),
             Some(CONFIRM) => self.responder.on_confirm(common, now_ns, source, datagram),
             Some(CONFIRMED) => self.initiator.on_confirmed(common, datagram),
             _ => count(&mut common.counters.dropped_type),
@@ -194,6 +200,32 @@ impl Handshake {
     /// No message and no event waits to be polled.
     pub fn is_quiet(&self) -> bool {
         self.common.is_quiet()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn attempt_state(&self, attempt: AttemptId) -> Option<&crate::attempt::State> {
+        self.initiator.state(attempt)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pending_state(&self, public_key: &[u8; 32]) -> Option<&crate::pending::State> {
+        self.responder.state(public_key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_queued(&self, public_key: &[u8; 32]) -> bool {
+        self.responder.is_queued(public_key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bake(&self, now_ns: u64, remote: SocketAddr, public_key: &[u8; 32]) -> [u8; 24] {
+        self.responder.bake(now_ns, canonical(remote), public_key)
+    }
+
+    /// Says something else of itself, as only an insider can.
+    #[cfg(test)]
+    pub(crate) fn pretend(&mut self, change: impl FnOnce(&mut crate::parameters::Hello)) {
+        change(&mut self.common.hello);
     }
 
     fn tick(&mut self, now_ns: u64) {

@@ -1,14 +1,13 @@
 //! Opens handshakes and sees them through (handshake.md section 7).
 
 use crate::{
-    attempt::{Attempt, Confirming, State, Waiting},
+    attempt::{Attempt, Confirming, State, Waiting, after},
     bytes::take,
-    common::{Common, Random, ResetKey, draw, draw_key},
-    config::{FIRST_RETRANSMIT_NS, MAX_ATTEMPTS, MAX_COOKIES, MAX_RETRANSMIT_NS},
+    common::{Common, Random, ResetKey},
+    config::{MAX_ATTEMPTS, MAX_COOKIES, MAX_RETRANSMIT_NS},
     counters::count,
     event::{AttemptId, Established, Event, FailReason, LimitError},
-    message::{self, CONFIRM, Initiation, VERSION, refusal},
-    noise::Opening,
+    message::{self, CONFIRM, VERSION, highest_common_version, refusal},
     parameters::Hello,
     responder::{Source, confirmation, suite_of},
     secret::{Secret, SecretId},
@@ -36,6 +35,11 @@ pub(crate) struct Initiator {
 impl Initiator {
     pub(crate) fn len(&self) -> usize {
         self.attempts.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn state(&self, id: AttemptId) -> Option<&State> {
+        self.attempts.get(&id).map(|attempt| &attempt.state)
     }
 
     pub(crate) fn next_timer(&self) -> Option<u64> {
@@ -66,29 +70,24 @@ impl Initiator {
         if let ResetKey::Random(_) = common.reset_key {
             common.reset_key = ResetKey::FromSecret(Zeroizing::new(*secret.reset_key()));
         }
-        let ephemeral = draw_key(random);
-        let name = draw(random);
-        if self.by_name.contains_key(&name) {
-            return Err(LimitError::Crypto);
-        }
-        let header = message::initiation_header(secret.id(), &name);
-        let (noise, first) = Opening::new(ephemeral, secret.psk(), &header, &common.hello.encode())
+        let (name, waiting) = Waiting::new(common, secret, common.config.first_version, random)
+            .filter(|(name, _)| !self.by_name.contains_key(name))
             .ok_or(LimitError::Crypto)?;
-        let initiation = Initiation::new(&header, &first).with_cookie(secret, &[0; 24]);
 
         let id = AttemptId(self.next);
         self.next = self.next.saturating_add(1);
-        let attempt = Attempt {
+        let mut attempt = Attempt {
             remote,
             secret: secret.clone(),
             name,
-            state: State::Waiting(Box::new(Waiting { initiation, noise, cookies: 0, last_cookie: [0; 24] })),
+            state: State::Waiting(Box::new(waiting)),
             timeout_ns,
             deadline_ns,
-            interval_ns: FIRST_RETRANSMIT_NS,
-            resend_ns: after(now_ns, FIRST_RETRANSMIT_NS, random),
+            interval_ns: 0,
+            resend_ns: 0,
             timer_ns: u64::MAX,
         };
+        attempt.restart_timer(now_ns, random);
         common.send(attempt.message());
         count(&mut common.counters.attempts);
         self.by_name.insert(name, id);
@@ -109,13 +108,34 @@ impl Initiator {
         };
     }
 
-    /// A Cookie, Response or Refusal: the attempt that waits for it, if it came from where it was asked.
-    fn waiting(&mut self, name: &[u8; 8], source: Source) -> Option<(AttemptId, &mut Attempt)> {
-        let id = *self.by_name.get(name)?;
-        let attempt = self.attempts.get_mut(&id)?;
-        let asked =
-            attempt.remote.ip() == source.remote.ip() && attempt.remote.port() == source.remote.port();
-        (asked && matches!(attempt.state, State::Waiting(_))).then_some((id, attempt))
+    /// A Cookie, Response or Refusal: the attempt that waits for it, if it came from where it was asked and is authentic. What
+    /// is not is counted.
+    fn waiting<const LEN: usize>(
+        &mut self,
+        common: &mut Common,
+        source: Source,
+        message: Option<&[u8; LEN]>,
+    ) -> Option<(AttemptId, &mut Attempt)> {
+        let Some(bytes) = message else {
+            count(&mut common.counters.dropped_length);
+            return None;
+        };
+        let (name, _) = bytes.get(8..).and_then(<[u8]>::split_first_chunk::<8>)?;
+        let found = self.by_name.get(name).and_then(|id| Some((*id, self.attempts.get_mut(id)?)));
+        let asked = |attempt: &Attempt| {
+            attempt.remote.ip() == source.remote.ip() && attempt.remote.port() == source.remote.port()
+        };
+        let Some((id, attempt)) =
+            found.filter(|(_, attempt)| asked(attempt) && matches!(attempt.state, State::Waiting(_)))
+        else {
+            count(&mut common.counters.dropped_unexpected);
+            return None;
+        };
+        if !message::authentic(&attempt.secret, bytes) {
+            count(&mut common.counters.dropped_mac);
+            return None;
+        }
+        Some((id, attempt))
     }
 
     pub(crate) fn on_cookie(
@@ -126,25 +146,17 @@ impl Initiator {
         datagram: &[u8],
         random: Random<'_>,
     ) {
-        let Some(bytes) = of_this_version::<56>(datagram) else {
-            return count(&mut common.counters.dropped_length);
-        };
-        let Some((id, attempt)) = self.waiting(&take::<8, 8, _>(bytes), source) else {
-            return count(&mut common.counters.dropped_unexpected);
-        };
-        if !message::authentic(&attempt.secret, bytes) {
-            return count(&mut common.counters.dropped_mac);
-        }
+        let message = of_this_version::<56>(datagram);
+        let Some((id, attempt)) = self.waiting(common, source, message) else { return };
+        let (Some(bytes), State::Waiting(waiting)) = (message, &mut attempt.state) else { return };
         let cookie = take::<16, 24, _>(bytes);
-        let State::Waiting(waiting) = &mut attempt.state else { return };
         if cookie == waiting.last_cookie || waiting.cookies >= MAX_COOKIES {
             return count(&mut common.counters.cookies_dropped);
         }
         waiting.cookies = waiting.cookies.saturating_add(1);
         waiting.last_cookie = cookie;
         waiting.initiation = waiting.initiation.with_cookie(&attempt.secret, &cookie);
-        attempt.interval_ns = FIRST_RETRANSMIT_NS;
-        attempt.resend_ns = after(now_ns, FIRST_RETRANSMIT_NS, random);
+        attempt.restart_timer(now_ns, random);
         common.send(attempt.message());
         count(&mut common.counters.cookies_received);
         self.arm(id);
@@ -158,19 +170,12 @@ impl Initiator {
         datagram: &[u8],
         random: Random<'_>,
     ) {
-        let Some(bytes) = of_this_version::<144>(datagram) else {
-            return count(&mut common.counters.dropped_length);
-        };
-        let Some((id, attempt)) = self.waiting(&take::<8, 8, _>(bytes), source) else {
-            return count(&mut common.counters.dropped_unexpected);
-        };
-        if !message::authentic(&attempt.secret, bytes) {
-            return count(&mut common.counters.dropped_mac);
-        }
+        let message = of_this_version::<144>(datagram);
+        let Some((id, attempt)) = self.waiting(common, source, message) else { return };
+        let (Some(bytes), State::Waiting(waiting)) = (message, &mut attempt.state) else { return };
         if common.events_full() || common.messages_full() {
             return count(&mut common.counters.dropped_busy);
         }
-        let State::Waiting(waiting) = &mut attempt.state else { return };
         let Some((hello, keys)) = waiting.noise.finish(&take::<16, 112, _>(bytes)) else {
             return count(&mut common.counters.dropped_noise);
         };
@@ -196,8 +201,7 @@ impl Initiator {
             authentic: false,
         }));
         attempt.deadline_ns = now_ns.saturating_add(attempt.timeout_ns);
-        attempt.interval_ns = FIRST_RETRANSMIT_NS;
-        attempt.resend_ns = after(now_ns, FIRST_RETRANSMIT_NS, random);
+        attempt.restart_timer(now_ns, random);
         let (remote, secret_id, message) = (attempt.remote, attempt.secret.id(), attempt.message());
         self.by_remote.remove(&(remote, secret_id));
         self.by_credential.insert(credential_id, id);
@@ -221,23 +225,49 @@ impl Initiator {
         });
     }
 
-    pub(crate) fn on_refusal(&mut self, common: &mut Common, source: Source, datagram: &[u8]) {
-        let Ok(bytes) = <&[u8; 32]>::try_from(datagram) else {
-            return count(&mut common.counters.dropped_length);
-        };
-        let Some((id, attempt)) = self.waiting(&take::<8, 8, _>(bytes), source) else {
-            return count(&mut common.counters.dropped_unexpected);
-        };
-        if !message::authentic(&attempt.secret, bytes) {
-            return count(&mut common.counters.dropped_mac);
-        }
+    pub(crate) fn on_refusal(
+        &mut self,
+        common: &mut Common,
+        now_ns: u64,
+        source: Source,
+        datagram: &[u8],
+        random: Random<'_>,
+    ) {
+        let message = <&[u8; 32]>::try_from(datagram).ok();
+        let Some((id, attempt)) = self.waiting(common, source, message) else { return };
+        let (Some(bytes), State::Waiting(waiting)) = (message, &attempt.state) else { return };
         if common.events_full() {
             return count(&mut common.counters.dropped_busy);
         }
-        // There is no other version to try yet, so a refusal of the version is final, too.
-        let [reason] = take::<2, 1, _>(bytes);
+        let [reason, lowest, highest] = take::<2, 3, _>(bytes);
+        let version = highest_common_version(lowest, highest);
+        if reason == refusal::VERSION
+            && !waiting.retried
+            && let Some(version) = version.filter(|version| *version != waiting.version)
+        {
+            return self.retry(common, now_ns, id, version, random);
+        }
         count(&mut common.counters.failed);
         self.fail(common, id, FailReason::Refused(reason));
+    }
+
+    /// Begins anew with a version that both sides know, once: the same attempt, another key and name.
+    fn retry(&mut self, common: &mut Common, now_ns: u64, id: AttemptId, version: u8, random: Random<'_>) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let Some((name, waiting)) = Waiting::new(common, &attempt.secret, version, random)
+            .filter(|(name, _)| !self.by_name.contains_key(name))
+        else {
+            count(&mut common.counters.failed);
+            return self.fail(common, id, FailReason::Refused(refusal::VERSION));
+        };
+        self.by_name.remove(&attempt.name);
+        self.by_name.insert(name, id);
+        attempt.name = name;
+        attempt.state = State::Waiting(Box::new(Waiting { retried: true, ..waiting }));
+        attempt.restart_timer(now_ns, random);
+        common.send(attempt.message());
+        count(&mut common.counters.versions_retried);
+        self.arm(id);
     }
 
     pub(crate) fn on_confirmed(&mut self, common: &mut Common, datagram: &[u8]) {
@@ -245,17 +275,15 @@ impl Initiator {
             return count(&mut common.counters.dropped_length);
         };
         let credential_id = CredentialId(take::<8, 16, _>(&header));
-        let Some((id, attempt)) = self.confirming(&credential_id) else {
+        let Some((id, remote, confirming)) = self.confirming(&credential_id) else {
             return count(&mut common.counters.dropped_unknown_credential);
         };
-        let State::Confirming(confirming) = &attempt.state else { return };
         let Some(token) = confirming.confirm_r.open(&header, &sealed) else {
             return count(&mut common.counters.dropped_confirm);
         };
         if common.events_full() {
             return count(&mut common.counters.dropped_busy);
         }
-        let remote = attempt.remote;
         self.remove(id);
         count(&mut common.counters.completed);
         common.tell(Event::Confirmed { credential_id, remote, reset_token: Some(token) });
@@ -263,15 +291,21 @@ impl Initiator {
 
     /// An authentic dcQUIC packet came: the path will outlive its Confirm, whatever becomes of that.
     pub(crate) fn on_authentic(&mut self, credential_id: &CredentialId) {
-        let Some((_, attempt)) = self.confirming(credential_id) else { return };
-        if let State::Confirming(confirming) = &mut attempt.state {
+        if let Some((_, _, confirming)) = self.confirming(credential_id) {
             confirming.authentic = true;
         }
     }
 
-    fn confirming(&mut self, credential_id: &CredentialId) -> Option<(AttemptId, &mut Attempt)> {
+    fn confirming(
+        &mut self,
+        credential_id: &CredentialId,
+    ) -> Option<(AttemptId, SocketAddr, &mut Confirming)> {
         let id = *self.by_credential.get(credential_id)?;
-        self.attempts.get_mut(&id).map(|attempt| (id, attempt))
+        let attempt = self.attempts.get_mut(&id)?;
+        match &mut attempt.state {
+            State::Confirming(confirming) => Some((id, attempt.remote, confirming)),
+            State::Waiting(_) => None,
+        }
     }
 
     /// Sends again and gives up, as time demands.
@@ -366,10 +400,4 @@ fn of_this_version<const LEN: usize>(datagram: &[u8]) -> Option<&[u8; LEN]> {
     let bytes: &[u8; LEN] = datagram.try_into().ok()?;
     let [version] = take::<1, 1, _>(bytes);
     (version == VERSION).then_some(bytes)
-}
-
-/// `interval_ns` from now, ± 20 % at random, so that many who lost at once do not come back at once.
-fn after(now_ns: u64, interval_ns: u64, random: Random<'_>) -> u64 {
-    let percent = 80u64.saturating_add(u64::from(u16::from_be_bytes(draw(random)) % 41));
-    now_ns.saturating_add(interval_ns.saturating_mul(percent) / 100)
 }

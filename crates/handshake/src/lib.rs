@@ -64,6 +64,12 @@ mod pending;
 mod replies;
 mod responder;
 mod secret;
+#[cfg(test)]
+mod tables;
+
+// The tests' support names the crate as others do.
+#[cfg(test)]
+extern crate self as paceline_handshake;
 
 pub use config::{
     COOKIE_LIFETIME_NS, COOKIELESS_RATE, Config, EVENT_QUEUE, FIRST_RETRANSMIT_NS, HANDSHAKE_QUEUE,

@@ -99,10 +99,16 @@ pub(crate) fn initiation_invariants(datagram: &[u8]) -> Option<(u8, SecretId, [u
     length_fits.then_some((*version, SecretId(*secret_id), *attempt))
 }
 
+/// The highest version that we and a peer with these bounds know (section 3, Invariants).
+pub(crate) fn highest_common_version(lowest: u8, highest: u8) -> Option<u8> {
+    let version = VERSION.min(highest);
+    (version >= VERSION.max(lowest)).then_some(version)
+}
+
 /// The first 24 bytes of an Initiation, which the Noise prologue binds.
-pub(crate) fn initiation_header(secret_id: SecretId, attempt: &[u8; 8]) -> [u8; 24] {
+pub(crate) fn initiation_header(version: u8, secret_id: SecretId, attempt: &[u8; 8]) -> [u8; 24] {
     let mut header = [0; 24];
-    put::<0, 2, _>(&mut header, &[INITIATION, VERSION]);
+    put::<0, 2, _>(&mut header, &[INITIATION, version]);
     put::<8, 8, _>(&mut header, &secret_id.0);
     put::<16, 8, _>(&mut header, attempt);
     header
@@ -208,6 +214,15 @@ pub(crate) fn confirmation(header: &[u8; 24], sealed: &[u8; 32]) -> [u8; 56] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_highest_common_version() {
+        assert_eq!(highest_common_version(1, 1), Some(1));
+        assert_eq!(highest_common_version(0, 9), Some(1));
+        assert_eq!(highest_common_version(2, 9), None);
+        assert_eq!(highest_common_version(0, 0), None);
+        assert_eq!(highest_common_version(9, 0), None);
+    }
 
     #[test]
     fn invariants_of_other_versions() {

@@ -17,7 +17,7 @@ use crate::{
 };
 use paceline_wire::{CredentialId, Role, Suite};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -60,6 +60,8 @@ pub(crate) struct Responder {
     replies: Replies,
     queue: VecDeque<Checked>,
     pending: Pending,
+    /// Instances that may not have another path. As bounded as the endpoint's paths.
+    full: BTreeSet<[u8; 16]>,
 }
 
 impl Responder {
@@ -74,6 +76,7 @@ impl Responder {
             replies: Replies::new(now_ns),
             queue: VecDeque::new(),
             pending: Pending::default(),
+            full: BTreeSet::new(),
         }
     }
 
@@ -83,6 +86,21 @@ impl Responder {
 
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn state(&self, public_key: &[u8; 32]) -> Option<&State> {
+        self.pending.by_key(public_key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_queued(&self, public_key: &[u8; 32]) -> bool {
+        self.queue.iter().any(|waiting| waiting.initiation.public_key() == *public_key)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bake(&self, now_ns: u64, remote: SocketAddr, public_key: &[u8; 32]) -> [u8; 24] {
+        self.cookies.bake(now_ns, remote, public_key)
     }
 
     pub(crate) fn next_expiry(&self) -> Option<u64> {
@@ -209,6 +227,9 @@ impl Responder {
         let Some(suite_bit) = common.config.choose_suite(theirs.suites) else {
             return self.replies.refuse(common, now_ns, source, secret, &attempt, refusal::SUITE);
         };
+        if self.full.contains(&theirs.instance) {
+            return self.replies.refuse(common, now_ns, source, secret, &attempt, refusal::FULL);
+        }
 
         let ours =
             Hello { suites: suite_bit, features: common.hello.features & theirs.features, ..common.hello };
@@ -335,6 +356,14 @@ impl Responder {
         for credential_id in self.pending.retain(kept) {
             count(&mut common.counters.secret_removed);
             common.tell(Event::Expired { credential_id });
+        }
+    }
+
+    pub(crate) fn set_peer_full(&mut self, instance: [u8; 16], full: bool) {
+        if full {
+            self.full.insert(instance);
+        } else {
+            self.full.remove(&instance);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Everything an endpoint's bounds and behaviour are made of, with defaults from ARCHITECTURE.md, "Bounds and defaults".
 
+use crate::handshakes::Handshakes;
 use paceline_handshake::Secret;
 use paceline_pacer::Algorithm;
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub struct Config {
     pub secrets: Arc<[Secret]>,
     /// Bound into the handshake; both sides must agree.
     pub application: Option<Arc<str>>,
+    /// How paths are made, made anew and let go.
+    pub handshakes: Handshakes,
 }
 
 impl Default for Config {
@@ -98,6 +101,7 @@ impl Default for Config {
             max_records: 4096,
             secrets: Arc::from([]),
             application: None,
+            handshakes: Handshakes::default(),
         }
     }
 }

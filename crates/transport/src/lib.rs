@@ -26,6 +26,7 @@ mod config;
 mod endpoint;
 mod environment;
 mod error;
+mod handshakes;
 pub mod inspect;
 mod path;
 pub mod stats;
@@ -38,6 +39,7 @@ pub use config::{Config, MS, ResetKey, SECOND};
 pub use endpoint::audit::{Audit, PathAudit, StreamAudit};
 pub use environment::{Backpressure, BurstLimits, Environment, Received};
 pub use error::Failure;
+pub use handshakes::Handshakes;
 pub use transmission::{
     Completion, Ecn, Info, Kind, Outcome, Owner, PathKey, SendError, Space, StreamKey, Transmission,
 };

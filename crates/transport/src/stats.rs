@@ -131,6 +131,8 @@ pub struct PathStats {
 pub struct Stats {
     /// The endpoint's counters.
     pub endpoint: EndpointStats,
+    /// The handshake's, one per reason.
+    pub handshake: paceline_handshake::Counters,
     /// By path slot.
     pub paths: Vec<PathStats>,
 }

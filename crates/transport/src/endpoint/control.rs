@@ -58,7 +58,9 @@ impl Endpoint {
         };
         let room = usize::try_from(path.address.room()).unwrap_or(usize::MAX).min(MAX_CONTROL_PACKET);
         if room < LEAST_ROOM {
-            // The flag stays; what arrives from the unproven address brings the stream back.
+            // The flag stays; what arrives from the unproven address brings the stream back. Who waits for nothing any more owes
+            // nothing, or the stream could never end.
+            stream.recv.ack_due &= stream.phase == crate::stream::Phase::Active;
             return true;
         }
         let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Reserved) else {

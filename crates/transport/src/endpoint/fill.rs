@@ -18,8 +18,9 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// A probe, a close or a small packet: an unproven address that leaves less than this gets nothing.
-const LEAST_ROOM: u64 = 256;
+/// A probe, a close or a small packet: an unproven address that leaves less than this gets nothing. Three times the smallest
+/// first packet, less its acknowledgement, is more: something that asks for an answer must fit, or both sides wait.
+pub(super) const LEAST_ROOM: u64 = 128;
 /// Turns of one path in one step, so that paths share a step.
 const MAX_TURNS: usize = 64;
 

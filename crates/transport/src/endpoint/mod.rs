@@ -12,11 +12,14 @@ mod control;
 mod doorbell;
 mod fill;
 mod news;
+mod paths;
 mod peers;
 mod receive;
 mod release;
 mod resets;
 mod streams;
+#[cfg(test)]
+mod tables;
 mod time_wait;
 mod timers;
 
@@ -38,6 +41,7 @@ use paceline_pacer::TokenBucket;
 use paceline_pool::Pool;
 use paceline_wheel::{Prioritized, Wheel};
 use paceline_wire::CredentialId;
+use paths::Upkeep;
 use peers::Peer;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -79,6 +83,7 @@ pub(crate) struct Endpoint {
     half_open: BTreeMap<CredentialId, Box<Established>>,
     by_credential: BTreeMap<CredentialId, PathKey>,
     paths: Table<PathKey, Path>,
+    upkeep: Upkeep,
     streams: Table<StreamKey, Stream>,
     by_id: BTreeMap<StreamId, StreamKey>,
     time_wait: TimeWait,
@@ -147,6 +152,7 @@ impl Endpoint {
             half_open: BTreeMap::new(),
             by_credential: BTreeMap::new(),
             paths: Table::new(config.max_paths),
+            upkeep: Upkeep::default(),
             streams: Table::new(config.max_streams),
             by_id: BTreeMap::new(),
             time_wait: TimeWait::default(),

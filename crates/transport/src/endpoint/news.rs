@@ -134,6 +134,7 @@ impl Endpoint {
         self.stats.pool_capacity_bytes = pool.capacity_bytes as u64;
         let mut stats = self.shared.stats_mut();
         stats.endpoint.clone_from(&self.stats);
+        stats.handshake = *self.handshake.counters();
         for key in self.touched_paths.drain(..) {
             let slot = key.slot as usize;
             if stats.paths.len() <= slot {

@@ -1,15 +1,15 @@
-//! Peers and their paths: handshakes begun, answered and failed.
+//! Peers: handshakes begun, answered and failed.
 
 use super::{Endpoint, Random};
 use crate::{
     app::{PeerId, PeerUpdate},
     config::Config,
     error::Failure,
-    path::Path,
+    path::life::Event as Turn,
     stream::Phase,
     transmission::{Ecn, Kind, Owner, PathKey, StreamKey, Transmission},
 };
-use paceline_handshake::{Acceptance, AttemptId, Established, Event, FailReason, Secret};
+use paceline_handshake::{AttemptId, Established, Event, FailReason, HANDSHAKE_TIMEOUT_NS, Secret};
 use paceline_pool::{Purpose, Segments};
 use std::{
     collections::VecDeque,
@@ -18,18 +18,41 @@ use std::{
 };
 
 /// Peers of an endpoint, connecting ones included.
-const MAX_PEERS: usize = 16_384;
+pub(super) const MAX_PEERS: usize = 16_384;
 
 /// Somebody streams can be opened to, or come from.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) remote: SocketAddr,
+    /// For the first path, or for one that takes the place of another.
     attempt: Option<AttemptId>,
+    /// Opens the streams.
     pub(super) path: Option<PathKey>,
-    max_rate: Option<u64>,
+    /// Retired, oldest first. At most `max_paths_per_peer` of one instance.
+    pub(super) older: Vec<PathKey>,
+    /// What a connecting peer connects with; an accepted one has the endpoint's.
+    pub(super) secrets: Option<Arc<[Secret]>>,
+    timeout_ns: u64,
+    pub(super) max_rate: Option<u64>,
     /// Streams opened before there was a path. Bounded by the endpoint's stream limit.
-    waiting: VecDeque<StreamKey>,
-    closing: bool,
+    pub(super) waiting: VecDeque<StreamKey>,
+    pub(super) closing: bool,
+}
+
+impl Peer {
+    fn new(remote: SocketAddr, secrets: Option<Arc<[Secret]>>, timeout_ns: u64) -> Self {
+        Self {
+            remote,
+            attempt: None,
+            path: None,
+            older: Vec::new(),
+            secrets,
+            timeout_ns,
+            max_rate: None,
+            waiting: VecDeque::new(),
+            closing: false,
+        }
+    }
 }
 
 pub(super) fn handshake_config(config: &Config) -> paceline_handshake::Config {
@@ -42,6 +65,9 @@ pub(super) fn handshake_config(config: &Config) -> paceline_handshake::Config {
         max_datagram: config.max_datagram_v4.max(config.max_datagram_v6),
         aes_256: config.aes_256,
         reset_key: config.reset_key.as_ref().map(|key| key.0),
+        cookie_always: config.handshakes.always_cookie,
+        handshakes_per_second: config.handshakes.per_second,
+        first_version: config.handshakes.first_version,
         ..paceline_handshake::Config::default()
     }
 }
@@ -73,21 +99,51 @@ impl Endpoint {
         };
         // A second connect to the same address joins the attempt under way, and then the path it makes.
         self.attempts.entry(attempt).or_default().push(peer);
-        self.peers.insert(
-            peer,
-            Peer {
-                remote,
-                attempt: Some(attempt),
-                path: None,
-                max_rate,
-                waiting: VecDeque::new(),
-                closing: false,
-            },
-        );
+        let secrets = Some(Arc::clone(secrets));
+        let attempt = Some(attempt);
+        self.peers.insert(peer, Peer { attempt, max_rate, ..Peer::new(remote, secrets, timeout_ns) });
+    }
+
+    /// A handshake in the background, for a path that gets old or one that was let go. One at a time for a peer.
+    pub(super) fn begin_attempt(&mut self, mut peers: Vec<PeerId>, now_ns: u64, random: Random<'_>) {
+        peers.retain(|id| self.peers.get(id).is_some_and(|peer| !peer.closing && peer.attempt.is_none()));
+        let Some(peer) = peers.first().and_then(|id| self.peers.get(id)) else { return };
+        let remote = peer.path.and_then(|key| self.paths.get(key)).map_or(peer.remote, |path| path.remote);
+        let secrets = Arc::clone(peer.secrets.as_ref().unwrap_or(&self.config.secrets));
+        let timeout_ns = peer.timeout_ns.min(HANDSHAKE_TIMEOUT_NS);
+        match self.handshake.connect(now_ns, remote, &secrets, timeout_ns, random) {
+            Ok(attempt) => {
+                for id in &peers {
+                    if let Some(peer) = self.peers.get_mut(id) {
+                        peer.attempt = Some(attempt);
+                    }
+                }
+                self.attempts.entry(attempt).or_default().append(&mut peers);
+            }
+            Err(_) => self.attempt_failed(&peers, Failure::HandshakeLimit, now_ns),
+        }
+    }
+
+    /// No new path. Who has one goes on with it, but what waits for a younger one than it is ends.
+    fn attempt_failed(&mut self, peers: &[PeerId], failure: Failure, now_ns: u64) {
+        for id in peers {
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            peer.attempt = None;
+            let Some(path) = peer.path.and_then(|key| self.paths.get_mut(key)) else {
+                self.end_peer(*id, Some(failure), now_ns);
+                continue;
+            };
+            if !path.life.phase.opens() {
+                for stream in std::mem::take(&mut path.waiting) {
+                    self.lose_stream(stream, failure, now_ns);
+                }
+            }
+        }
     }
 
     /// Timers, queued Initiations, and what the handshake has to say.
     pub(super) fn run_handshake(&mut self, now_ns: u64, random: Random<'_>) {
+        self.begin_attempts(now_ns, random);
         if self.handshake.next_timeout().is_some_and(|at| at <= now_ns) {
             self.handshake.advance(now_ns, random);
         }
@@ -103,7 +159,7 @@ impl Endpoint {
                     self.half_open.insert(path.credential_id, path);
                 }
                 Event::Confirmed { credential_id, remote, reset_token } => {
-                    self.on_confirmed(&credential_id, remote, reset_token, random);
+                    self.on_confirmed(&credential_id, remote, reset_token, now_ns, random);
                 }
                 Event::Expired { credential_id } => {
                     self.half_open.remove(&credential_id);
@@ -114,12 +170,10 @@ impl Endpoint {
                         FailReason::Refused(reason) => Failure::HandshakeRefused(reason),
                         FailReason::SecretRemoved => Failure::Closed,
                     };
-                    let mut peers = self.attempts.remove(&attempt).unwrap_or_default();
+                    let peers = self.attempts.remove(&attempt).unwrap_or_default();
+                    self.attempt_failed(&peers, failure, now_ns);
                     if let Some(path) = credential_id.and_then(|id| self.by_credential.get(&id).copied()) {
-                        peers.extend(self.peers_of(path));
-                    }
-                    for peer in peers {
-                        self.end_peer(peer, Some(failure), now_ns);
+                        self.leave_path(path, Some(failure), now_ns);
                     }
                 }
             }
@@ -163,48 +217,24 @@ impl Endpoint {
         );
     }
 
-    fn make_path(&mut self, peer: PeerId, established: &Established, random: Random<'_>) -> Option<PathKey> {
-        let mut seed = [0; 8];
-        random(&mut seed);
-        let config = &self.config;
-        let key =
-            self.paths.insert_with(|_| Path::new(peer, established, config, u64::from_le_bytes(seed)))?;
-        self.by_credential.insert(established.credential_id, key);
-        if !established.address_validated {
-            self.unproven_paths = self.unproven_paths.saturating_add(1);
-        }
-        self.stats.paths = self.paths.len() as u64;
-        self.touch_path(key);
-        Some(key)
-    }
-
     fn on_usable(&mut self, attempt: AttemptId, established: &Established, now_ns: u64, random: Random<'_>) {
-        let peers = self.attempts.get(&attempt).cloned().unwrap_or_default();
+        let peers = self.attempts.remove(&attempt).unwrap_or_default();
         let Some(first) = peers.first().copied() else { return };
-        let key = self.make_path(first, established, random);
+        let Some(key) = self.make_path(first, established, established.remote, now_ns, random) else {
+            self.handshake.cancel(attempt);
+            return self.attempt_failed(&peers, Failure::HandshakeLimit, now_ns);
+        };
+        if let Some(path) = self.paths.get_mut(key) {
+            path.life.attempt = Some(attempt);
+        }
         for peer_id in peers {
-            let Some(key) = key else {
-                self.end_peer(peer_id, Some(Failure::HandshakeLimit), now_ns);
-                continue;
-            };
             let Some(peer) = self.peers.get_mut(&peer_id) else { continue };
-            peer.path = Some(key);
-            let mut waiting = std::mem::take(&mut peer.waiting);
-            let (remote, max_rate) = (peer.remote, peer.max_rate);
-            if let Some(path) = self.paths.get_mut(key) {
-                path.controller.set_max_rate(max_rate);
-                path.waiting.append(&mut waiting);
-            }
+            peer.attempt = None;
+            let remote = peer.remote;
+            self.adopt_path(peer_id, key, now_ns);
             self.tell_peer(peer_id, remote, true, Some(key), None);
         }
-        if let Some(key) = key {
-            self.start_waiting(key, now_ns);
-        }
-    }
-
-    /// Peers that share a path: more than one only where connects joined one attempt. O(peers), for rare events.
-    pub(super) fn peers_of(&self, path: PathKey) -> Vec<PeerId> {
-        self.peers.iter().filter(|(_, peer)| peer.path == Some(path)).map(|(id, _)| *id).collect()
+        self.start_waiting(key, now_ns);
     }
 
     /// A responder's entry became a path, or an initiator's path got its token.
@@ -213,41 +243,36 @@ impl Endpoint {
         credential_id: &paceline_wire::CredentialId,
         remote: SocketAddr,
         reset_token: Option<[u8; 16]>,
+        now_ns: u64,
         random: Random<'_>,
     ) {
         if let Some(key) = self.by_credential.get(credential_id).copied() {
-            if let Some(path) = self.paths.get_mut(key)
-                && reset_token.is_some()
-            {
-                path.reset_token = reset_token;
-            }
-            return;
+            return self.on_proved(key, reset_token);
         }
         let Some(mut established) = self.half_open.remove(credential_id) else { return };
-        // The Response went to the address it names; a packet from elsewhere proves nothing about elsewhere.
-        established.address_validated &= established.remote == remote;
-        established.remote = remote;
-        if self.peers.len() >= MAX_PEERS || self.shutting_down {
+        if self.shutting_down {
             return;
         }
-        let peer_id = self.next_peer;
-        self.next_peer = next_even(peer_id, |id| self.peers.contains_key(&id));
-        let Some(key) = self.make_path(peer_id, &established, random) else { return };
-        if let Some(path) = self.paths.get_mut(key) {
-            path.reset_token = reset_token;
+        // The path's address is the source of what confirms it; the Response, which proves an address, went to the other.
+        let proven = established.remote;
+        let (remote, local) = self.upkeep.source.unwrap_or((remote, None));
+        established.local = local.or(established.local);
+        established.address_validated &= proven == remote;
+        established.remote = remote;
+        let renewed = self.renewed_peer(&established.instance, now_ns);
+        let peer_id = renewed.unwrap_or(self.next_peer);
+        let Some(key) = self.make_path(peer_id, &established, proven, now_ns, random) else { return };
+        if renewed.is_none() {
+            if self.peers.len() >= MAX_PEERS {
+                return self.drop_path(key);
+            }
+            self.next_peer = next_even(peer_id, |id| self.peers.contains_key(&id));
+            self.peers.insert(peer_id, Peer::new(remote, None, HANDSHAKE_TIMEOUT_NS));
         }
-        self.peers.insert(
-            peer_id,
-            Peer {
-                remote,
-                attempt: None,
-                path: Some(key),
-                max_rate: None,
-                waiting: VecDeque::new(),
-                closing: false,
-            },
-        );
+        self.on_proved(key, reset_token);
+        self.adopt_path(peer_id, key, now_ns);
         self.tell_peer(peer_id, remote, true, Some(key), None);
+        self.start_waiting(key, now_ns);
     }
 
     pub(super) fn tell_peer(
@@ -320,26 +345,24 @@ impl Endpoint {
         if !peer.closing {
             return;
         }
-        if let Some(key) = peer.path {
+        let keys: Vec<PathKey> = peer.older.iter().copied().chain(peer.path).collect();
+        let mut busy = false;
+        for key in keys {
             let heir = self.peers_of(key).into_iter().find(|other| *other != peer_id);
-            if let Some(path) = self.paths.get_mut(key) {
-                if let Some(heir) = heir {
-                    path.peer = heir;
-                } else if path.streams > 0 {
-                    return;
-                } else {
-                    self.by_credential.remove(&path.credential_id);
-                    if let Some(path) = self.paths.remove(key)
-                        && !path.address.is_validated()
-                    {
-                        self.unproven_paths = self.unproven_paths.saturating_sub(1);
-                    }
+            let Some(path) = self.paths.get_mut(key) else { continue };
+            match heir {
+                Some(heir) if path.peer == peer_id => path.peer = heir,
+                Some(_) => {}
+                None => {
+                    path.life.phase = path.life.phase.on(Turn::Ended);
+                    busy |= path.streams > 0;
+                    self.drop_path_if_over(key);
                 }
             }
-            self.stats.paths = self.paths.len() as u64;
-            self.touch_path(key);
         }
-        self.peers.remove(&peer_id);
+        if !busy {
+            self.peers.remove(&peer_id);
+        }
     }
 
     /// Where a stream to this peer has to wait, or its path.
@@ -359,7 +382,7 @@ impl Endpoint {
             return;
         }
         self.shutting_down = true;
-        self.handshake.set_acceptance(Acceptance::Closing);
+        self.note_acceptance();
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.end_peer(peer, None, now_ns);
         }

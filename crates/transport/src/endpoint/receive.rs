@@ -74,10 +74,15 @@ impl Endpoint {
         // The credential id follows the first byte in all packets of streams.
         let Some(id) = datagram.get(1..).and_then(<[u8]>::first_chunk) else { return };
         let Some(key) = self.by_credential.get(&CredentialId(*id)).copied() else { return };
-        if let Some(path) = self.paths.get_mut(key)
-            && path.remote == received.remote
-        {
+        let Some(path) = self.paths.get_mut(key) else { return };
+        if path.remote == received.remote {
             path.address.on_received(datagram.len() as u64);
+            self.activate(key);
+        } else if path.proven == received.remote && !path.address.is_validated() {
+            // Somebody sent a copy of the first packet on from elsewhere, and it was here first.
+            path.move_to(received.remote, received.local);
+            path.address = Address::Validated;
+            self.unproven_paths = self.unproven_paths.saturating_sub(1);
             self.activate(key);
         }
     }
@@ -195,8 +200,10 @@ impl Endpoint {
         let keys = established.secret.stream_keys(credentials.key_id, Opener::Remote);
         let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
         open(packet, &keys, out).map_err(|_| Dropped)?;
+        self.upkeep.source = Some((received.remote, received.local));
         self.handshake.on_authentic(received.at_ns, &credentials.id);
         self.collect_handshake(received.at_ns, random);
+        self.upkeep.source = None;
         let path_key = self.by_credential.get(&credentials.id).copied().ok_or(Dropped)?;
         // A reply about a used key id is for paths that were confirmed before.
         self.on_first_packet(path_key, packet, 0, received)
@@ -224,7 +231,9 @@ impl Endpoint {
         open(packet, &keys, out).map_err(|_| Dropped)?;
         path.replay.accept(credentials.key_id);
         let peer_queue_id = packet.source_queue_id().unwrap_or(0);
-        let admitted = path.admits_incoming(self.config.max_incoming_streams) && !self.shutting_down;
+        let admitted = path.admits_incoming(self.config.max_incoming_streams)
+            && path.life.phase.accepts()
+            && !self.shutting_down;
         if !admitted || self.streams.is_full() {
             self.refuse(path_key, credentials, &keys, peer_queue_id, received.at_ns);
             return Ok(());
@@ -360,6 +369,9 @@ impl Endpoint {
             stream.recv.finished = true;
         }
         let readable = complete || stream.recv.buffer.contiguous_end() > stream.recv.buffer.read_offset();
+        if self.unproven_paths > 0 && packet.next_expected_control() > 0 {
+            self.validate_address(key, received);
+        }
         self.heard(key, packet.source_queue_id(), received.at_ns);
         if readable {
             self.announce(key);
@@ -429,7 +441,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Only who received something of ours can send a control packet, as it acknowledges.
+    /// Only who received something of ours can send a control packet, as it acknowledges, or echo the number of one.
     fn validate_address(&mut self, key: StreamKey, received: &Received) {
         let path_key = self.streams.get(key).and_then(|stream| stream.path);
         if let Some(path_key) = path_key

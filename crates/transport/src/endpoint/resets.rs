@@ -180,9 +180,7 @@ impl Endpoint {
             return Err(Dropped);
         }
         packet.verify_token(&token).map_err(|_| Dropped)?;
-        for peer in self.peers_of(path_key) {
-            self.end_peer(peer, Some(Failure::PeerRestarted), received.at_ns);
-        }
+        self.leave_path(path_key, Some(Failure::PeerRestarted), received.at_ns);
         Ok(())
     }
 

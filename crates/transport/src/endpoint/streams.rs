@@ -75,7 +75,10 @@ impl Endpoint {
         self.by_id.insert(id, key);
         self.stats.streams = self.streams.len() as u64;
         match self.route(peer_id) {
-            Some(Route::Waiting(waiting)) => waiting.push_back(key),
+            Some(Route::Waiting(waiting)) => {
+                waiting.push_back(key);
+                self.reconnect(peer_id);
+            }
             Some(Route::Path(path_key)) => {
                 if let Some(path) = self.paths.get_mut(path_key) {
                     path.waiting.push_back(key);
@@ -112,9 +115,14 @@ impl Endpoint {
             };
             path.waiting.pop_front();
             path.note_opened(key_id, key);
+            let new_ids = path.key_ids() >= self.config.handshakes.rehandshake_key_ids;
             let keys = path.secret.stream_keys(key_id, Opener::Local);
             let credentials = Credentials { id: path.credential_id, key_id };
             let max_data = path.peer_max_data;
+            self.note_use(path_key, now_ns);
+            if new_ids {
+                self.want_refresh(path_key, now_ns);
+            }
             self.activate_stream(key, path_key, credentials, keys, max_data, now_ns);
         }
     }
@@ -167,6 +175,7 @@ impl Endpoint {
         path.accepted.insert(credentials.key_id, Accepted::Live(key));
         path.incoming = path.incoming.saturating_add(1);
         path.streams = path.streams.saturating_add(1);
+        self.note_use(path_key, now_ns);
         self.next_stream = next_even(id, |id| self.by_id.contains_key(&id));
         self.by_id.insert(id, key);
         let queue_id = self.queue_id(key);
@@ -354,7 +363,9 @@ impl Endpoint {
         }
         self.start_waiting(path_key, now_ns);
         self.activate(path_key);
+        self.note_use(path_key, now_ns);
         self.drop_peer_if_done(peer);
+        self.drop_path_if_over(path_key);
     }
 
     /// A time-wait entry is over: a late first packet of that stream is a replay from now on.

@@ -20,6 +20,8 @@ pub(super) const PROBE_SCAN: usize = 256;
 pub(super) enum Timer {
     Loss(PathKey),
     Pto(PathKey),
+    /// Re-handshake, old age, the end of a retired path.
+    Life(PathKey),
     /// A slot, not a key: a slot's next occupant inherits the entry, so that short streams leave none behind.
     Stream(u32),
 }
@@ -87,6 +89,7 @@ impl Endpoint {
             match value {
                 Timer::Loss(key) => self.on_loss_timer(key, at_ns, now_ns),
                 Timer::Pto(key) => self.on_pto_timer(key, at_ns, now_ns),
+                Timer::Life(key) => self.on_life_timer(key, at_ns, now_ns),
                 Timer::Stream(slot) => self.on_stream_timer(slot, at_ns, now_ns),
             }
         }
@@ -146,7 +149,7 @@ impl Endpoint {
                 if now_ns < stream.next_probe_ns {
                     return;
                 }
-                if attempts >= MAX_CLOSE_ATTEMPTS {
+                if attempts >= MAX_CLOSE_ATTEMPTS || path.address.room() < super::fill::LEAST_ROOM {
                     self.drain_stream(key, now_ns);
                     return;
                 }

@@ -1,5 +1,6 @@
 //! One peer address: RTT, congestion controller, pacer, MTU; shared by all streams to that peer.
 
+pub(crate) mod life;
 pub(crate) mod recovery;
 pub(crate) mod schedule;
 pub(crate) mod validation;
@@ -11,6 +12,7 @@ use crate::{
     stats::PathStats,
     transmission::{StreamKey, Transmission},
 };
+use life::Life;
 use paceline_handshake::Established;
 use paceline_pacer::{Controller, Pacer};
 use paceline_wire::{CredentialId, PathSecret};
@@ -31,6 +33,8 @@ const MIN_HELD: u64 = 64 << 10;
 const MAX_UNANSWERED: u64 = 768;
 /// The same where both sides keep 65,536 ids (feature bit 0 of the handshake).
 const MAX_UNANSWERED_WIDE: u64 = 60_000;
+/// Key ids stop for good here (handshake.md section 8).
+const MAX_KEY_ID: u64 = (1 << 62) - 2;
 /// An acceptor allows a quarter more streams than it announced: it may hear of an end later than the opener.
 const INCOMING_SLACK: u32 = 4;
 
@@ -58,6 +62,9 @@ pub(crate) struct Path {
     pub(crate) local: Option<IpAddr>,
     /// The same, for streams in time-wait, which outlive the path.
     pub(crate) route: Arc<Route>,
+    /// Where the Response went: whoever has the keys received it there.
+    pub(crate) proven: SocketAddr,
+    pub(crate) life: Life,
     pub(crate) secret: Arc<PathSecret>,
     pub(crate) credential_id: CredentialId,
     pub(crate) reset_token: Option<[u8; 16]>,
@@ -100,7 +107,14 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    pub(crate) fn new(peer: PeerId, established: &Established, config: &Config, seed: u64) -> Self {
+    pub(crate) fn new(
+        peer: PeerId,
+        established: &Established,
+        proven: SocketAddr,
+        life: Life,
+        config: &Config,
+        seed: u64,
+    ) -> Self {
         let remote = established.remote;
         let own = if remote.is_ipv4() { config.max_datagram_v4 } else { config.max_datagram_v6 };
         let mtu = own.min(established.peer.max_datagram);
@@ -114,6 +128,8 @@ impl Path {
                 remote,
                 local: established.local,
             }),
+            proven,
+            life,
             secret: established.secret.clone(),
             credential_id: established.credential_id,
             reset_token: None,
@@ -149,7 +165,7 @@ impl Path {
 
     /// Takes the next key id for a stream opened here; `None` while it has to wait.
     pub(crate) fn take_key_id(&mut self, answered: impl Fn(StreamKey) -> bool) -> Option<u64> {
-        if self.opened >= self.peer_max_streams {
+        if self.opened >= self.peer_max_streams || !self.life.phase.opens() || self.next_key_id > MAX_KEY_ID {
             return None;
         }
         while let Some((_, stream)) = self.unanswered.front()
@@ -171,6 +187,18 @@ impl Path {
     /// The peer takes no key id below `min`: the next one is at least that, but at most `step` further than it would be.
     pub(crate) fn skip_key_ids(&mut self, min: u64, step: u64) {
         self.next_key_id = self.next_key_id.max(min.min(self.next_key_id.saturating_add(step)));
+    }
+
+    /// Packets go there from now on.
+    pub(crate) fn move_to(&mut self, remote: SocketAddr, local: Option<IpAddr>) {
+        self.remote = remote;
+        self.local = local;
+        self.route = Arc::new(Route { credential_id: self.credential_id, remote, local });
+    }
+
+    /// Key ids given out so far.
+    pub(crate) const fn key_ids(&self) -> u64 {
+        self.next_key_id
     }
 
     /// The stream that took `key_id` is on its way.

@@ -116,16 +116,17 @@ impl<'a> Packet<'a> {
         })
     }
 
+    accessors! {
+        credentials => header.credentials,
+        source_queue_id => header.source_queue_id,
+        control_data => control_data,
+        application_header => application_header,
+    }
+
     /// Everything in front of the frames.
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
-    }
-
-    /// Which keys.
-    #[must_use]
-    pub const fn credentials(&self) -> Credentials {
-        self.header.credentials
     }
 
     /// The destination's mailbox.
@@ -134,28 +135,10 @@ impl<'a> Packet<'a> {
         self.header.queue_id
     }
 
-    /// The sender's mailbox.
-    #[must_use]
-    pub const fn source_queue_id(&self) -> Option<u64> {
-        self.header.source_queue_id
-    }
-
     /// The packet number, in the control space of its sender.
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.header.number
-    }
-
-    /// The frames: see [`Frames`](crate::frame::Frames).
-    #[must_use]
-    pub const fn control_data(&self) -> &'a [u8] {
-        self.control_data
-    }
-
-    /// The application header, which streams do not use.
-    #[must_use]
-    pub const fn application_header(&self) -> &'a [u8] {
-        self.application_header
     }
 
     /// Authenticates the packet with the control key of its sender.

@@ -121,40 +121,23 @@ impl<'a> Packet<'a> {
         })
     }
 
+    accessors! {
+        credentials => header.credentials,
+        control_data => control_data,
+        application_header => application_header,
+        payload_len => payload,
+    }
+
     /// Everything in front of the payload that paceline writes.
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Which keys.
-    #[must_use]
-    pub const fn credentials(&self) -> Credentials {
-        self.header.credentials
-    }
-
     /// Of ack-eliciting datagrams: the largest authenticated control packet number and 1, or 0.
     #[must_use]
     pub const fn next_expected_control(&self) -> Option<u64> {
         self.next_expected_control
-    }
-
-    /// Frames, in the clear.
-    #[must_use]
-    pub const fn control_data(&self) -> &'a [u8] {
-        self.control_data
-    }
-
-    /// The application header, in the clear.
-    #[must_use]
-    pub const fn application_header(&self) -> &'a [u8] {
-        self.application_header
-    }
-
-    /// Bytes of the payload.
-    #[must_use]
-    pub const fn payload_len(&self) -> usize {
-        self.payload.len()
     }
 
     /// The key phase bit; single-use keys have no phases.

@@ -1,5 +1,45 @@
 //! The packets of dcQUIC version 0. The first byte tells them apart.
 
+/// What decoded packets have alike: `name => where it is kept`.
+macro_rules! accessors {
+    ($($name:ident => $($field:ident).+),+ $(,)?) => { $(accessors!(@$name $($field).+);)+ };
+    (@credentials $($field:ident).+) => {
+        /// Which keys.
+        #[must_use]
+        pub const fn credentials(&self) -> crate::Credentials {
+            self.$($field).+
+        }
+    };
+    (@source_queue_id $($field:ident).+) => {
+        /// The sender's mailbox.
+        #[must_use]
+        pub const fn source_queue_id(&self) -> Option<u64> {
+            self.$($field).+
+        }
+    };
+    (@control_data $($field:ident).+) => {
+        /// Frames for the receiver, in the clear: see [`Frames`](crate::frame::Frames).
+        #[must_use]
+        pub const fn control_data(&self) -> &'a [u8] {
+            self.$($field).+
+        }
+    };
+    (@application_header $($field:ident).+) => {
+        /// The application header, in the clear. paceline's streams do not use it.
+        #[must_use]
+        pub const fn application_header(&self) -> &'a [u8] {
+            self.$($field).+
+        }
+    };
+    (@payload_len $($field:ident).+) => {
+        /// Bytes of the payload.
+        #[must_use]
+        pub const fn payload_len(&self) -> usize {
+            self.$($field).+.len()
+        }
+    };
+}
+
 pub mod control;
 pub mod datagram;
 pub mod secret_control;

@@ -100,14 +100,16 @@ impl<'a> Packet<'a> {
         })
     }
 
-    fn has(&self, bit: u8) -> bool {
-        self.header.first().is_some_and(|first| first & bit != 0)
+    accessors! {
+        credentials => credentials,
+        source_queue_id => source_queue_id,
+        control_data => control_data,
+        application_header => application_header,
+        payload_len => payload,
     }
 
-    /// Which keys.
-    #[must_use]
-    pub const fn credentials(&self) -> Credentials {
-        self.credentials
+    fn has(&self, bit: u8) -> bool {
+        self.header.first().is_some_and(|first| first & bit != 0)
     }
 
     /// The destination's mailbox.
@@ -126,12 +128,6 @@ impl<'a> Packet<'a> {
     #[must_use]
     pub const fn is_bidirectional(&self) -> bool {
         self.stream_id & BIDIRECTIONAL != 0
-    }
-
-    /// The sender's mailbox.
-    #[must_use]
-    pub const fn source_queue_id(&self) -> Option<u64> {
-        self.source_queue_id
     }
 
     /// The number space of [`number`](Self::number).
@@ -181,24 +177,6 @@ impl<'a> Packet<'a> {
     #[must_use]
     pub const fn final_offset(&self) -> Option<u64> {
         self.final_offset
-    }
-
-    /// Frames for the receiver, in the clear.
-    #[must_use]
-    pub const fn control_data(&self) -> &'a [u8] {
-        self.control_data
-    }
-
-    /// The application header, which streams do not use.
-    #[must_use]
-    pub const fn application_header(&self) -> &'a [u8] {
-        self.application_header
-    }
-
-    /// Bytes of the payload.
-    #[must_use]
-    pub const fn payload_len(&self) -> usize {
-        self.payload.len()
     }
 
     /// The key phase bit.
