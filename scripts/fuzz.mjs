@@ -6,7 +6,7 @@ import { join, relative } from 'node:path'
 import { isStopping, root, run, version } from './run.mjs'
 
 const MAX_CORPUS_BYTES = 300 << 10
-const MAX_INPUT_BYTES = 1024
+const MAX_INPUT_BYTES = 512
 const INPUT_TIMEOUT_SECONDS = 20
 
 const fuzz = join(root, 'fuzz')

@@ -147,9 +147,6 @@ pub struct Node {
     pub bytes: BTreeMap<SocketAddr, (u64, u64)>,
 }
 
-/// The bit of a setup byte.
-pub const KEEP_ALIVE_OFF: u8 = 32;
-
 /// Small, so that inputs of some hundred bytes meet every bound.
 pub fn config(setup: u8) -> Config {
     Config {
@@ -166,7 +163,7 @@ pub fn config(setup: u8) -> Config {
         max_paths: 4,
         max_records: 16,
         max_rate: (setup & 16 != 0).then_some(1_000_000),
-        keep_alive: setup & KEEP_ALIVE_OFF == 0,
+        keep_alive: setup & 32 == 0,
         secrets: super::handshake::secrets(&[1]),
         ..Config::default()
     }
@@ -269,8 +266,7 @@ impl Node {
         sent
     }
 
-    /// Every account is the sum of its addends; the audit does not see what the
-    /// environment still has. (A path's `held_bytes` follows its streams' only when one of them hears something.)
+    /// Every account is the sum of its addends; the audit does not see what the environment still has.
     fn audit(&self) {
         let audit = self.worker.audit();
         assert_eq!(audit.streams_len as u64, audit.streams_counted);
@@ -284,6 +280,7 @@ impl Node {
                 (path.opened_recomputed, path.incoming_recomputed),
                 "{path:?}"
             );
+            assert_eq!(path.held_bytes, path.held_recomputed, "{path:?}");
             assert!(!path.unsettled);
         }
         for stream in &audit.streams {

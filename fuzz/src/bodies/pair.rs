@@ -3,7 +3,7 @@
 
 use super::{
     Reach,
-    environment::{Datagram, KEEP_ALIVE_OFF, Node, Verdict, config},
+    environment::{Datagram, Node, Verdict, config},
     handshake::secrets,
     input::Input,
 };
@@ -109,9 +109,6 @@ impl World {
                 next_peer: 1,
             }
         };
-        // Keep-alive on one side only is a known deadlock: the other one, blocked, has lost a MAX_DATA and does not ask, and
-        // the first one's probes keep both from timing out.
-        let setup_b = setup_b & !KEEP_ALIVE_OFF | setup_a & KEEP_ALIVE_OFF;
         let mut world = Self {
             now_ns: SECOND,
             sides: [side(1, setup_a), side(2, setup_b)],
