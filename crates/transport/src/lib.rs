@@ -26,6 +26,9 @@ mod config;
 mod endpoint;
 mod environment;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshakes;
 pub mod inspect;
 mod path;

@@ -92,7 +92,8 @@ impl Figures {
         let waiting: u64 = audit.streams.iter().map(|stream| u64::from(stream.pending_recomputed)).sum();
         same("transmissions without a verdict", open, waiting)?;
         for path in &audit.paths {
-            self.check_path(node, path, every_step).map_err(|what| format!("path to {}: {what}", path.remote))?;
+            self.check_path(node, path, every_step)
+                .map_err(|what| format!("path to {}: {what}", path.remote))?;
         }
         let max_in_flight = self.max_in_flight.get(node.index()).copied().unwrap_or(u32::MAX);
         for stream in &audit.streams {

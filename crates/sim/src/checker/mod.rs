@@ -8,8 +8,8 @@ mod packets;
 
 use crate::{NodeId, Observed, ObservedMail, World};
 use figures::Figures;
-use packets::Packets;
 use paceline_transport::Kind;
+use packets::Packets;
 use std::net::SocketAddr;
 
 /// The checkers of a world, and how often they looked.

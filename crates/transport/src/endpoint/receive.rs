@@ -240,7 +240,13 @@ impl Endpoint {
         }
         let key =
             self.accept_stream(path_key, credentials, keys, peer_queue_id, received.at_ns).ok_or(Dropped)?;
-        self.deliver_scratch(key, packet, received);
+        // The window is empty, so this is all that it could object to.
+        if packet.final_offset().is_some_and(|size| size < packet.end_offset()) {
+            let failure = Failure::PeerViolation(transport_error::FINAL_SIZE);
+            self.fail_stream(key, failure, received.at_ns);
+        } else {
+            self.deliver_scratch(key, packet, received);
+        }
         Ok(())
     }
 

@@ -1,0 +1,3 @@
+//! Decisions out of bytes.
+
+pub use paceline_transport::fuzzing::Input;

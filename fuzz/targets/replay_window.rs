@@ -1,0 +1,2 @@
+#![no_main]
+paceline_fuzz::target!(replay_window);
