@@ -119,7 +119,8 @@ pub fn sim_seed(seed: BigInt, options: SimOptions) -> Result<SimRun> {
         assert!(options.plant.as_deref() != Some("panic"), "planted, for a test");
         let mut verdict = run_seed(seed, how);
         if options.plant.as_deref() == Some("failure") {
-            verdict.failure = Some(paceline_sim::Problem { what: "planted, for a test".to_owned(), at_ns: 0 });
+            verdict.failure =
+                Some(paceline_sim::Problem { what: "planted, for a test".to_owned(), at_ns: 0 });
         }
         verdict
     });
@@ -217,7 +218,9 @@ pub(crate) struct NativeSoak {
     soak: Soak,
 }
 
-fn told<T, E: std::fmt::Display>((result, panicked): (Option<std::result::Result<T, E>>, Option<String>)) -> Result<T> {
+fn told<T, E: std::fmt::Display>(
+    (result, panicked): (Option<std::result::Result<T, E>>, Option<String>),
+) -> Result<T> {
     match result {
         Some(Ok(value)) => Ok(value),
         Some(Err(broken)) => Err(error(Code::Internal, broken)),
@@ -254,7 +257,11 @@ mod tests {
 
     #[test]
     fn a_panic_comes_back_with_its_place() {
-        let (result, panicked) = caught(|| if std::hint::black_box(true) { panic!("no {}", 7) });
+        let (result, panicked) = caught(|| {
+            if std::hint::black_box(true) {
+                panic!("no {}", 7)
+            }
+        });
         assert!(result.is_none());
         let text = panicked.unwrap();
         assert!(text.starts_with("panic: no 7 at ") && text.contains("sim.rs:"), "{text}");

@@ -18,8 +18,14 @@ fn what_a_burst_of_late_acks_says_is_not_lost() {
             delay_spike_ns: 200 * MS,
             ..Link::default()
         };
-        let transfer =
-            Transfer { seed, link, streams: 4, bytes: 100_000, deadline_ns: 20 * SECOND, ..Transfer::default() };
+        let transfer = Transfer {
+            seed,
+            link,
+            streams: 4,
+            bytes: 100_000,
+            deadline_ns: 20 * SECOND,
+            ..Transfer::default()
+        };
         let report = transfer.run().unwrap_or_else(|broken| panic!("{broken}"));
         spikes += report.faults.get(FaultKind::Delay);
         reordered += report.faults.get(FaultKind::Reorder);

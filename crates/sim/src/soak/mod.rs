@@ -3,12 +3,16 @@
 //! What it shows is what short worlds cannot: that nothing grows. The caller moves time and watches its process; every byte,
 //! completion and end is checked on the way.
 
+mod content;
+mod weather;
+
 use crate::{
     link::Link,
     rng::Rng,
     transfer::Broken,
     world::{NodeId, World},
 };
+use content::{HEAD_BYTES, Reading, byte_at, head};
 use paceline_transport::{
     Config, MS, Outcome, SECOND,
     app::{Command, Outbox, PeerId, StreamId, StreamUpdate},
@@ -38,9 +42,6 @@ const BLACKHOLE_NS: u64 = 8 * SECOND;
 const DRAIN_NS: u64 = 120 * SECOND;
 /// Changes of the weather that a failure tells.
 const WEATHER_TOLD: usize = 6;
-/// The head of each stream: its number and its length, 0 for one without an end in sight.
-const HEAD_BYTES: usize = 12;
-
 /// Totals since the world began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SoakReport {
@@ -69,16 +70,6 @@ struct Writing {
     written: u64,
     records: u64,
     skipped: u64,
-}
-
-/// The half of a stream that reads: `name` and `total` once the head is there.
-#[derive(Debug, Default)]
-struct Reading {
-    head: Vec<u8>,
-    name: u32,
-    total: u64,
-    read: u64,
-    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -110,12 +101,6 @@ pub struct Soak {
     news: Outbox,
 }
 
-/// The byte at an offset of a stream: differs between streams and between neighbours.
-fn byte_at(name: u32, offset: u64) -> u8 {
-    let x = (offset ^ (u64::from(name) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (x >> 56) as u8
-}
-
 impl Soak {
     /// Two endpoints that have just begun to know each other.
     ///
@@ -125,7 +110,8 @@ impl Soak {
         let mut rng = Rng::new(seed ^ 0x736f_616b);
         let mut secret = [0u8; 32];
         rng.fill(&mut secret);
-        let secret = Secret::new(&secret).map_err(|error| Broken { seed, what: format!("secret: {error}") })?;
+        let secret =
+            Secret::new(&secret).map_err(|error| Broken { seed, what: format!("secret: {error}") })?;
         let secrets: Arc<[Secret]> = Arc::from([secret]);
         let mut world = World::new(seed, false);
         let a = world.add_node(Config::default());
@@ -263,7 +249,7 @@ impl Soak {
         let mut names = Vec::new();
         for (from, to) in [(a, b), (b, a)] {
             let mut link = Link { delay_ns: MS * (1 + self.rng.below(40)), ..Link::default() };
-            let name = change(&mut link, &mut self.rng);
+            let name = weather::change(&mut link, &mut self.rng);
             if !link.up {
                 lasts_ns = lasts_ns.min(1 + self.rng.below(BLACKHOLE_NS));
             }
@@ -289,13 +275,10 @@ impl Soak {
         let priority = 1 + (name % 7) as u8;
         self.world.command(node, Command::Open { stream, peer, priority });
         self.world.command(node, Command::Record(stream));
-        let mut head = name.to_le_bytes().to_vec();
-        head.extend(total.to_le_bytes());
-        self.world.command(node, Command::Write { stream, data: head.into() });
+        self.world.command(node, Command::Write { stream, data: head(name, total).into() });
         let writing = Writing { name, written: 0, records: 0, skipped: 0 };
         self.sides[side].writing.insert(stream, writing);
-        // It answers with a FIN alone.
-        self.sides[side].reading.insert(stream, Reading { head: vec![0; HEAD_BYTES], ..Reading::default() });
+        self.sides[side].reading.insert(stream, Reading::answer());
         Some(stream)
     }
 
@@ -398,79 +381,5 @@ impl Soak {
         }
         self.streams += 1;
         Ok(())
-    }
-}
-
-/// Weather of a direction, and its name.
-fn change(link: &mut Link, rng: &mut Rng) -> &'static str {
-    match rng.below(12) {
-        0 => {
-            link.loss_ppm = 10_000 + rng.below(40_000) as u32;
-            "loss"
-        }
-        1 => {
-            link.jitter_ns = 5 * MS;
-            "jitter"
-        }
-        2 => {
-            (link.reorder_ppm, link.reorder_ns) = (50_000, 5 * MS);
-            "reorder"
-        }
-        3 => {
-            link.duplicate_ppm = 50_000;
-            "duplication"
-        }
-        4 => {
-            (link.corrupt_ppm, link.truncate_ppm) = (10_000, 10_000);
-            "corruption"
-        }
-        5 => {
-            (link.rate, link.queue_bytes) = (Some(1_250_000), 64 << 10);
-            "10 Mbit/s"
-        }
-        6 => {
-            (link.burst_loss_ppm, link.burst_loss_len) = (2_000, 10);
-            "bursts"
-        }
-        7 => {
-            (link.delay_ppm, link.delay_spike_ns) = (1_000, 200 * MS);
-            "delay"
-        }
-        8 => {
-            (link.replay_ppm, link.replay_after_ns) = (10_000, SECOND);
-            "replay"
-        }
-        9 => {
-            link.up = false;
-            "blackhole"
-        }
-        _ => "clear",
-    }
-}
-
-impl Reading {
-    /// Whether these bytes are those that were written.
-    fn take(&mut self, mut bytes: &[u8]) -> bool {
-        if self.head.len() < HEAD_BYTES {
-            let (head, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES - self.head.len()));
-            self.head.extend(head);
-            bytes = rest;
-            if let Some((name, total)) = self.head.split_first_chunk::<4>()
-                && let Ok(total) = <[u8; 8]>::try_from(total)
-            {
-                self.name = u32::from_le_bytes(*name);
-                self.total = u64::from_le_bytes(total);
-            }
-        }
-        let from = self.read;
-        self.read += bytes.len() as u64;
-        bytes.iter().zip(from..).all(|(byte, at)| *byte == byte_at(self.name, at))
-    }
-
-    /// Whether it ended once, where it should.
-    fn end(&mut self) -> bool {
-        let whole = !self.ended && self.head.len() == HEAD_BYTES && (self.total == 0 || self.read == self.total);
-        self.ended = true;
-        whole
     }
 }
