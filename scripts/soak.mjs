@@ -52,20 +52,21 @@ const samples = []
 let totals
 try {
   const soak = new NativeSoak(seed)
-  say('      virtual      wall        RSS     streams         bytes')
+  say('      virtual      wall        RSS       pools     streams         bytes')
   for (let part = 1; part <= PARTS; part++) {
     const end = (hours * 3600 * part) / PARTS
     for (let at = totals?.virtualSeconds ?? 0; at < end; at = totals.virtualSeconds) {
       totals = soak.runUntil(Math.min(at + STRIDE_SECONDS, end))
       await new Promise(setImmediate)
     }
-    const sample = { percent: part * (100 / PARTS), virtualHours: totals.virtualSeconds / 3600, wallSeconds: wall(), rssBytes: rss(), streams: totals.streams }
+    const sample = { percent: part * (100 / PARTS), virtualHours: totals.virtualSeconds / 3600, wallSeconds: wall(), rssBytes: rss(), poolBytes: totals.poolAllocatedBytes, streams: totals.streams }
     samples.push(sample)
     const columns = [
       `${sample.percent} %`.padStart(5),
       `${sample.virtualHours.toFixed(1)} h`.padStart(8),
       `${sample.wallSeconds.toFixed(1)} s`.padStart(10),
       `${(sample.rssBytes / MiB).toFixed(2)} MiB`.padStart(11),
+      `${(sample.poolBytes / MiB).toFixed(2)} MiB`.padStart(12),
       String(totals.streams).padStart(12),
       String(totals.bytes).padStart(14),
     ]

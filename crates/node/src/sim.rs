@@ -195,6 +195,8 @@ pub(crate) struct SoakTotals {
     pub steps: f64,
     /// Descriptors out, now.
     pub pool_lent: f64,
+    /// Packet memory of both endpoints so far; a pool keeps what it has.
+    pub pool_allocated_bytes: f64,
 }
 
 impl From<SoakReport> for SoakTotals {
@@ -208,6 +210,7 @@ impl From<SoakReport> for SoakTotals {
             faults: report.faults as f64,
             steps: report.steps as f64,
             pool_lent: report.pool_lent as f64,
+            pool_allocated_bytes: report.pool_allocated_bytes as f64,
         }
     }
 }

@@ -31,6 +31,15 @@ const BATCH_STREAMS: u64 = 4;
 const MAX_OPEN: usize = 64;
 /// Streams have 2^4 to 2^18 bytes, each power as likely as another: many small, few large.
 const SIZE_BITS: (u64, u64) = (4, 18);
+/// It begins with a storm: so many large streams from each side at once, over a long and lossy link. Pools and tables keep the
+/// size of their busiest moment; it comes first, so that what grows later is a leak.
+const STORM_STREAMS: usize = 24;
+/// Bytes of each.
+const STORM_BYTES: u64 = 2 << 20;
+/// One-way delay of the storm's link.
+const STORM_DELAY_NS: u64 = 50 * MS;
+/// Its loss, parts per million.
+const STORM_LOSS_PPM: u32 = 20_000;
 /// Two streams live as long as the world and say something this often.
 const TRICKLE_EVERY_NS: u64 = 10 * SECOND;
 const TRICKLE_BYTES: u64 = 1024;
@@ -61,6 +70,8 @@ pub struct SoakReport {
     pub steps: u64,
     /// Descriptors out, both pools.
     pub pool_lent: u64,
+    /// What both pools have allocated so far, in bytes: they keep it.
+    pub pool_allocated_bytes: u64,
 }
 
 /// The half of a stream that writes.
@@ -94,6 +105,7 @@ pub struct Soak {
     next_batch_ns: u64,
     next_trickle_ns: u64,
     next_weather_ns: u64,
+    storm_left: [usize; 2],
     /// The last changes, as a failure tells them.
     weather: VecDeque<String>,
     streams: u64,
@@ -116,7 +128,9 @@ impl Soak {
         let mut world = World::new(seed, false);
         let a = world.add_node(Config::default());
         let b = world.add_node(Config { secrets: Arc::clone(&secrets), ..Config::default() });
-        world.link(a, b, &Link::default());
+        let storm =
+            Link { delay_ns: STORM_DELAY_NS, loss_ppm: STORM_LOSS_PPM, reorder_ppm: 10_000, reorder_ns: MS, ..Link::default() };
+        world.link(a, b, &storm);
         let (remote, now_ns) = (world.address(b), world.now_ns());
         let handshake_timeout_ns = 30 * SECOND;
         world.command(a, Command::Connect { peer: 1, remote, secrets, handshake_timeout_ns, max_rate: None });
@@ -131,6 +145,7 @@ impl Soak {
             next_batch_ns: now_ns,
             next_trickle_ns: now_ns,
             next_weather_ns: now_ns + WEATHER_NS,
+            storm_left: [STORM_STREAMS; 2],
             weather: VecDeque::new(),
             streams: 0,
             bytes: 0,
@@ -199,6 +214,7 @@ impl Soak {
             faults: self.world.faults().iter().map(|(_, n)| n).sum(),
             steps: self.world.steps(),
             pool_lent: self.nodes.iter().map(|node| self.world.pool(*node).lent as u64).sum(),
+            pool_allocated_bytes: self.nodes.iter().map(|node| self.world.pool(*node).allocated_bytes as u64).sum(),
         }
     }
 
@@ -220,6 +236,15 @@ impl Soak {
         let now_ns = self.world.now_ns();
         if now_ns >= self.next_weather_ns {
             self.change_weather(now_ns);
+        }
+        for side in 0..2 {
+            while self.storm_left[side] > 0
+                && let Some(stream) = self.open_stream(side, STORM_BYTES)
+            {
+                self.storm_left[side] -= 1;
+                self.write(side, stream, STORM_BYTES);
+                self.world.command(self.nodes[side], Command::Finish(stream));
+            }
         }
         if now_ns >= self.next_trickle_ns {
             self.next_trickle_ns = now_ns + TRICKLE_EVERY_NS;
