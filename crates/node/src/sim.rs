@@ -157,23 +157,22 @@ pub fn sim_shrink(seed: BigInt, options: SimOptions, milliseconds: f64) -> Resul
 
 /// Names of the paths that have a ceiling.
 #[napi]
-pub fn sim_paths() -> Vec<String> {
-    paths::ALL.iter().map(|path| path.to_string()).collect()
+pub fn sim_paths() -> Vec<&'static str> {
+    paths::ALL.iter().map(|path| path.name).collect()
 }
 
 /// A transfer over a named path: its report as JSON.
 #[napi]
 pub fn sim_path(name: String) -> Result<String> {
-    let (report, panicked) = caught(|| paths::run_path(&name, PATH_SEED).map(|report| report.to_json()));
-    match report {
-        Some(Some(report)) => Ok(report),
-        Some(None) => Err(error(Code::Option, format_args!("unknown path {name:?}"))),
-        None => Ok(format!(
-            "{{\"name\":{},\"seconds\":0,\"ceilingSeconds\":0,\"ok\":false,\"what\":{}}}",
-            json_string(&name),
-            json_string(&panicked.unwrap_or_else(|| "panic".to_owned())),
-        )),
-    }
+    let (report, panicked) = caught(|| paths::run_path(&name, PATH_SEED));
+    let what = match report {
+        Some(Some(Ok(report))) => return Ok(report.to_json()),
+        Some(Some(Err(broken))) => broken.to_string(),
+        Some(None) => return Err(error(Code::Option, format_args!("unknown path {name:?}"))),
+        None => panicked.unwrap_or_default(),
+    };
+    let (name, what) = (json_string(&name), json_string(&what));
+    Ok(format!("{{\"path\":{name},\"seed\":{PATH_SEED},\"ok\":false,\"what\":{what}}}"))
 }
 
 /// Totals of a [`NativeSoak`].

@@ -43,12 +43,14 @@ export interface Verdict {
   failure: string | null
 }
 
-/** How long a transfer over a named path took, and how long it may. */
+/** How long a transfer over a named path took, and how long it may. One that did not end has a `what` instead. */
 export interface PathReport {
-  name: string
-  seconds: number
-  ceilingSeconds: number
+  path: string
+  seed: number
   ok: boolean
+  completionMs?: number
+  ceilingMs?: number
+  percentOfLimit?: number
   what?: string
 }
 

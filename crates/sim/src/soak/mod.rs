@@ -128,8 +128,13 @@ impl Soak {
         let mut world = World::new(seed, false);
         let a = world.add_node(Config::default());
         let b = world.add_node(Config { secrets: Arc::clone(&secrets), ..Config::default() });
-        let storm =
-            Link { delay_ns: STORM_DELAY_NS, loss_ppm: STORM_LOSS_PPM, reorder_ppm: 10_000, reorder_ns: MS, ..Link::default() };
+        let storm = Link {
+            delay_ns: STORM_DELAY_NS,
+            loss_ppm: STORM_LOSS_PPM,
+            reorder_ppm: 10_000,
+            reorder_ns: MS,
+            ..Link::default()
+        };
         world.link(a, b, &storm);
         let (remote, now_ns) = (world.address(b), world.now_ns());
         let handshake_timeout_ns = 30 * SECOND;
@@ -214,7 +219,11 @@ impl Soak {
             faults: self.world.faults().iter().map(|(_, n)| n).sum(),
             steps: self.world.steps(),
             pool_lent: self.nodes.iter().map(|node| self.world.pool(*node).lent as u64).sum(),
-            pool_allocated_bytes: self.nodes.iter().map(|node| self.world.pool(*node).allocated_bytes as u64).sum(),
+            pool_allocated_bytes: self
+                .nodes
+                .iter()
+                .map(|node| self.world.pool(*node).allocated_bytes as u64)
+                .sum(),
         }
     }
 

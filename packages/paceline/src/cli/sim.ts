@@ -225,7 +225,7 @@ async function runPaths(names: readonly string[], settings: Settings, interrupt:
   const progress = new Progress('paths', names.length, settings.quiet, (done, total) => `${done} of ${total}`)
   const workers = new SimWorkers(Math.min(settings.jobs, names.length))
   const conclude = (interrupted: boolean): number => {
-    reports.sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name))
+    reports.sort((a, b) => names.indexOf(a.path) - names.indexOf(b.path))
     const failures = reports.filter((report) => !report.ok).length
     const wallSeconds = Math.round(performance.now() - begin) / 1000
     if (settings.json) sayJson({ paths: reports, failures, wallSeconds, ...(interrupted && { interrupted }) })
@@ -253,11 +253,13 @@ async function runPaths(names: readonly string[], settings: Settings, interrupt:
 }
 
 function renderPaths(reports: readonly PathReport[], failures: number): string {
-  const width = Math.max(4, ...reports.map(({ name }) => name.length))
-  const row = (name: string, seconds: string, ceiling: string, verdict: string) => `${name.padEnd(width)}${seconds.padStart(10)}${ceiling.padStart(10)}  ${verdict}\n`
-  const rows = reports.map(({ name, seconds, ceilingSeconds, ok, what }) => {
-    const verdict = ok ? paint('green', 'ok', process.stdout) : paint('red', what ?? 'above its ceiling', process.stdout)
-    return row(name, `${seconds.toFixed(3)} s`, `${ceilingSeconds.toFixed(3)} s`, verdict)
+  const width = Math.max(4, ...reports.map(({ path }) => path.length))
+  const row = (path: string, took: string, ceiling: string, limit: string, verdict: string) =>
+    `${path.padEnd(width)}${took.padStart(12)}${ceiling.padStart(12)}${limit.padStart(12)}${verdict === '' ? '' : `  ${verdict}`}\n`
+  const ms = (value: number | undefined) => (value === undefined ? '?' : `${count(value)} ms`)
+  const rows = reports.map(({ path, completionMs, ceilingMs, percentOfLimit, ok, what }) => {
+    const verdict = ok ? paint('green', 'ok', process.stdout) : paint('red', what ?? 'too slow', process.stdout)
+    return row(path, ms(completionMs), ms(ceilingMs), percentOfLimit === undefined ? '?' : `${percentOfLimit.toFixed(1)} %`, verdict)
   })
-  return `${row('path', 'took', 'ceiling', '')}${rows.join('')}${count(reports.length)} paths, ${count(failures)} ${failures === 1 ? 'failure' : 'failures'}\n`
+  return `${row('path', 'took', 'ceiling', 'of its rate', '')}${rows.join('')}${count(reports.length)} paths, ${count(failures)} ${failures === 1 ? 'failure' : 'failures'}\n`
 }
