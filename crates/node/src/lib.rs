@@ -36,4 +36,5 @@ mod news;
 mod options;
 mod peers;
 mod ring;
+mod sim;
 mod teardown;

@@ -18,6 +18,7 @@ mod rng;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
+mod soak;
 mod squeeze;
 mod transfer;
 mod verdict;
@@ -34,7 +35,8 @@ pub use run::{Options, run_scenario, run_seed};
 pub use scenario::{
     ClosePlan, FaultPlan, HalfPlan, Mode, NodePlan, PairPlan, ReaderPlan, Scenario, StreamPlan, Target,
 };
-pub use shrink::{Shrunk, shrink};
+pub use shrink::{Shrunk, shrink, shrink_while};
+pub use soak::{Soak, SoakReport};
 pub use transfer::{Broken, Report, Transfer};
 pub use verdict::{Campaign, Problem, Verdict, Worst};
 pub use world::{NodeId, World};

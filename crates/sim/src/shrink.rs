@@ -23,16 +23,22 @@ impl std::fmt::Display for Shrunk {
     }
 }
 
-struct Search {
+struct Search<'a> {
     best: Scenario,
     failure: Problem,
     runs: u32,
+    /// Asked before each run: whoever has a clock may have had enough.
+    go_on: &'a mut dyn FnMut() -> bool,
 }
 
-impl Search {
+impl Search<'_> {
+    fn is_over(&mut self) -> bool {
+        self.runs >= MOST_RUNS || !(self.go_on)()
+    }
+
     /// Keeps the candidate if it fails in the same way.
     fn attempt(&mut self, change: impl FnOnce(&mut Scenario)) -> bool {
-        if self.runs >= MOST_RUNS {
+        if self.is_over() {
             return false;
         }
         self.runs += 1;
@@ -140,13 +146,22 @@ impl Search {
 
 /// The smallest scenario found that fails as the seed's does; `None` if that one does not fail.
 pub fn shrink(seed: u64, options: Options) -> Option<Shrunk> {
-    shrink_scenario(&Scenario::generate(seed, options.mode))
+    shrink_while(seed, options, &mut || true)
+}
+
+/// The same, until `go_on` says no.
+pub fn shrink_while(seed: u64, options: Options, go_on: &mut dyn FnMut() -> bool) -> Option<Shrunk> {
+    search(&Scenario::generate(seed, options.mode), go_on)
 }
 
 /// The same for any scenario.
 pub fn shrink_scenario(scenario: &Scenario) -> Option<Shrunk> {
+    search(scenario, &mut || true)
+}
+
+fn search(scenario: &Scenario, go_on: &mut dyn FnMut() -> bool) -> Option<Shrunk> {
     let failure = run_scenario(scenario, false).failure?;
-    let mut search = Search { best: scenario.clone(), failure, runs: 1 };
+    let mut search = Search { best: scenario.clone(), failure, runs: 1, go_on };
     loop {
         let mut any = search.drop_items(|scenario| &mut scenario.faults, 0);
         any |= search.drop_items(|scenario| &mut scenario.streams, 0);
@@ -155,7 +170,7 @@ pub fn shrink_scenario(scenario: &Scenario) -> Option<Shrunk> {
         any |= search.drop_clients();
         any |= search.halve_streams();
         any |= search.shorten_faults();
-        if !any || search.runs >= MOST_RUNS {
+        if !any || search.is_over() {
             return Some(Shrunk { scenario: search.best, failure: search.failure, runs: search.runs });
         }
     }

@@ -34,14 +34,19 @@ interface NativeBinding {
 const BINDING = new URL('../binding/index.js', import.meta.url)
 let loaded: Promise<NativeBinding> | undefined
 
-async function loadBinding(): Promise<NativeBinding> {
+/**
+ * What the addon exports under some names.
+ *
+ * @throws {EndpointError} `ERR_PACELINE_NATIVE_MISSING`: there is no addon, or it is of another version
+ */
+export async function loadAddon<Exports>(...names: readonly (keyof Exports & string)[]): Promise<Exports> {
   try {
     // A variable, as the file is made by `napi build`, after this one is checked.
     const specifier: string = BINDING.href
-    const module = (await import(specifier)) as Partial<NativeBinding> & { default?: Partial<NativeBinding> }
-    const NativeDriver = module.NativeDriver ?? module.default?.NativeDriver
-    if (NativeDriver === undefined) throw new TypeError('the addon has no NativeDriver')
-    return { NativeDriver }
+    const module = (await import(specifier)) as Partial<Exports> & { default?: Partial<Exports> }
+    const exports = module[names[0] as keyof Exports] === undefined ? (module.default ?? module) : module
+    for (const name of names) if (exports[name] === undefined) throw new TypeError(`the addon has no ${name}`)
+    return exports as Exports
   } catch (error) {
     throw new EndpointError(
       'ERR_PACELINE_NATIVE_MISSING',
@@ -59,7 +64,7 @@ async function loadBinding(): Promise<NativeBinding> {
  * @throws {OptionError} what only the addon can refuse
  */
 export async function createNativeDriver(settings: EndpointSettings): Promise<Driver> {
-  loaded ??= loadBinding()
+  loaded ??= loadAddon<NativeBinding>('NativeDriver')
   // The next attempt may find what this one did not.
   loaded.catch(() => (loaded = undefined))
   const { NativeDriver } = await loaded

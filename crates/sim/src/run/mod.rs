@@ -40,13 +40,20 @@ pub fn run_seed(seed: u64, options: Options) -> Verdict {
 
 /// Runs a world. A panic in it is a failure like any other.
 pub fn run_scenario(scenario: &Scenario, trace: bool) -> Verdict {
-    let result = catch_unwind(AssertUnwindSafe(|| Run::new(scenario, trace).play()));
-    result.unwrap_or_else(|panic| {
+    // What panics while a world is made or taken down has no log; what panics while it runs keeps its own.
+    guarded(|| Ok(Run::new(scenario, trace).play())).unwrap_or_else(|what| {
+        let mut verdict = Verdict::of(scenario);
+        verdict.failure = Some(Problem { what, at_ns: 0 });
+        verdict
+    })
+}
+
+/// A panic as a failure. Nothing of a world outlives it, so nobody relies on what a panic left half done.
+fn guarded<T>(play: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let mut verdict = Verdict::of(scenario);
-        verdict.failure = Some(Problem { what: format!("panic: {}", text.unwrap_or_default()), at_ns: 0 });
-        verdict
+        Err(format!("panic: {}", text.unwrap_or_default()))
     })
 }
 
@@ -216,9 +223,9 @@ impl<'a> Run<'a> {
     }
 
     fn play(mut self) -> Verdict {
-        let played = self.run();
+        let played = guarded(|| self.run());
         let ended_ns = self.world.now_ns();
-        let played = played.and_then(|()| self.finish());
+        let played = played.and_then(|()| guarded(|| self.finish()));
         let mut verdict = Verdict::of(self.scenario);
         verdict.log_hash = self.world.log_hash();
         verdict.log = self.world.log_text();

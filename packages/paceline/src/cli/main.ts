@@ -6,6 +6,7 @@ import { paint, say } from './output.js'
 import { recvOptions, recvUsage, runRecv } from './recv.js'
 import { runSecret } from './secret.js'
 import { runSend, sendOptions, sendUsage } from './send.js'
+import { runSim, simOptions, simUsage } from './sim.js'
 
 /** What is still open when a command is done has this long to end by itself. */
 const EXIT_GRACE_MS = 500
@@ -44,10 +45,17 @@ const commands: Readonly<Record<string, Command>> = {
       return ExitCode.Ok
     },
   },
+  sim: {
+    summary: 'run simulated worlds with faults, and check every promise',
+    usage: simUsage,
+    options: simOptions,
+    notes: 'One seed is one world, the same everywhere. A failure tells its seed, and the command that replays it.\n',
+    run: runSim,
+  },
 }
 
 const EXIT_CODES = `Exit codes:
-    0  every file arrived whole
+    0  every file arrived whole; every world kept its promises
     1  something failed; stderr says what was expected and what came
     2  the command line is wrong
   130  interrupted (Ctrl-C); 143 terminated

@@ -7,9 +7,17 @@ const LINE_MS = 2000
 const RATE_MEMORY_MS = 1000
 const BAR_CELLS = 24
 
-/** One file's progress on stderr: a bar with rate and remaining time on a terminal, now and then a line in a pipe. */
+/** What is counted, in words. */
+export interface Counted {
+  (done: number, total: number, rate: number): string
+}
+
+const bytes: Counted = (done, total, rate) => `${size(done)} of ${size(total)}  ${size(rate)}/s`
+
+/** Something's progress on stderr: a bar with rate and remaining time on a terminal, now and then a line in a pipe. */
 export class Progress {
   readonly #name: string
+  readonly #counted: Counted
   readonly #total: number
   readonly #quiet: boolean
   readonly #terminal = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb'
@@ -17,16 +25,17 @@ export class Progress {
   /** The first line comes with the first bytes: also a transfer of a moment has one. */
   #shownAt = Number.NEGATIVE_INFINITY
   #rateAt = performance.now()
-  #rateBytes = 0
+  #rateDone = 0
   #rate = 0
 
-  constructor(name: string, total: number, quiet: boolean) {
+  constructor(name: string, total: number, quiet: boolean, counted: Counted = bytes) {
     this.#name = name
+    this.#counted = counted
     this.#total = total
     this.#quiet = quiet
   }
 
-  /** So many bytes are done in all. */
+  /** So much is done in all. */
   update(done: number): void {
     this.#done = done
     if (this.#quiet) return
@@ -46,18 +55,18 @@ export class Progress {
   /** The rate forgets exponentially; the first second counts whole. */
   #measure(now: number): void {
     const elapsed = Math.max(1, now - this.#rateAt)
-    const rate = ((this.#done - this.#rateBytes) / elapsed) * 1000
+    const rate = ((this.#done - this.#rateDone) / elapsed) * 1000
     const weight = this.#rate === 0 ? 1 : 1 - Math.exp(-elapsed / RATE_MEMORY_MS)
     this.#rate += weight * (rate - this.#rate)
     this.#rateAt = now
-    this.#rateBytes = this.#done
+    this.#rateDone = this.#done
   }
 
   #line(): string {
     const share = this.#total === 0 ? 1 : this.#done / this.#total
     const rest = this.#rate > 0 ? (this.#total - this.#done) / this.#rate : Number.POSITIVE_INFINITY
     const percent = `${String(Math.floor(share * 100)).padStart(3)} %`
-    const numbers = `${percent}  ${size(this.#done)} of ${size(this.#total)}  ${size(this.#rate)}/s  ${time(rest)} left`
+    const numbers = `${percent}  ${this.#counted(this.#done, this.#total, this.#rate)}  ${time(rest)} left`
     if (!this.#terminal) return `${this.#name}  ${numbers.trimStart()}`
     const room = (process.stderr.columns || 80) - 1
     const cells = Math.min(BAR_CELLS, room - numbers.length - this.#name.length - 4)
