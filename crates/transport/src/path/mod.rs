@@ -193,7 +193,8 @@ impl Path {
     pub(crate) fn move_to(&mut self, remote: SocketAddr, local: Option<IpAddr>) {
         self.remote = remote;
         self.local = local;
-        self.route = Arc::new(Route { credential_id: self.credential_id, remote, local });
+        self.route =
+            Arc::new(Route { secret: self.secret.clone(), credential_id: self.credential_id, remote, local });
     }
 
     /// Key ids given out so far.
