@@ -6,7 +6,7 @@
 
 mod wire;
 
-pub use wire::{Conditions, Counts, Wire};
+pub(crate) use wire::{Conditions, Counts, Wire};
 
 use bytes::Bytes;
 use paceline_sim::Rng;
@@ -27,9 +27,9 @@ use std::{
 };
 use wire::Datagram;
 
-pub const START_NS: u64 = SECOND;
+pub(crate) const START_NS: u64 = SECOND;
 /// The peer as every sender names it.
-pub const PEER: u32 = 1;
+pub(crate) const PEER: u32 = 1;
 /// A send buffer under backpressure.
 const BUFFER: u64 = 4 << 20;
 const CHUNK: u64 = 64 << 10;
@@ -37,17 +37,17 @@ const PERIOD: u64 = 251;
 
 /// A transmission that reached the environment.
 #[derive(Clone, Debug)]
-pub struct Departure {
-    pub node: usize,
-    pub kind: Kind,
-    pub stream: u32,
-    pub scheduled_ns: u64,
-    pub at_ns: u64,
-    pub bytes: u64,
-    pub packets: u64,
-    pub largest: usize,
-    pub ecn: Ecn,
-    pub failed: bool,
+pub(crate) struct Departure {
+    pub(crate) node: usize,
+    pub(crate) kind: Kind,
+    pub(crate) stream: u32,
+    pub(crate) scheduled_ns: u64,
+    pub(crate) at_ns: u64,
+    pub(crate) bytes: u64,
+    pub(crate) packets: u64,
+    pub(crate) largest: usize,
+    pub(crate) ecn: Ecn,
+    pub(crate) failed: bool,
 }
 
 type Refuse = Box<dyn FnMut(u64, &Transmission) -> Option<SendError>>;
@@ -64,7 +64,7 @@ struct Net {
     numbers: BTreeMap<(usize, u32, bool), u64>,
 }
 
-pub struct LabEnvironment {
+pub(crate) struct LabEnvironment {
     me: usize,
     pool: Arc<Pool>,
     net: Rc<RefCell<Net>>,
@@ -72,7 +72,7 @@ pub struct LabEnvironment {
     results: Vec<Completion>,
 }
 
-pub fn address(node: usize) -> SocketAddr {
+pub(crate) fn address(node: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, node as u8 + 1], 4433))
 }
 
@@ -161,25 +161,25 @@ impl Environment for LabEnvironment {
 
 /// What an application writes: a number of bytes, or without end.
 #[derive(Clone, Debug, Default)]
-pub struct Source {
-    pub total: Option<u64>,
-    pub written: u64,
-    pub finished: bool,
+pub(crate) struct Source {
+    pub(crate) total: Option<u64>,
+    pub(crate) written: u64,
+    pub(crate) finished: bool,
     /// No FIN yet, although all is written.
-    pub held_open: bool,
-    pub newest: StreamUpdate,
+    pub(crate) held_open: bool,
+    pub(crate) newest: StreamUpdate,
 }
 
 /// What an application has read.
 #[derive(Clone, Debug, Default)]
-pub struct Sink {
-    pub read: u64,
-    pub unread: u64,
-    pub ended: bool,
-    pub newest: StreamUpdate,
+pub(crate) struct Sink {
+    pub(crate) read: u64,
+    pub(crate) unread: u64,
+    pub(crate) ended: bool,
+    pub(crate) newest: StreamUpdate,
 }
 
-pub struct Node {
+pub(crate) struct Node {
     // Dropped before the pool.
     worker: Worker<LabEnvironment>,
     shared: Arc<Shared>,
@@ -189,21 +189,21 @@ pub struct Node {
     wake_at_ns: Option<u64>,
     done: bool,
     /// Wakes are late by up to this, ns.
-    pub late_ns: u64,
+    pub(crate) late_ns: u64,
     /// The node's thread does not run before this time.
-    pub stalled_until_ns: u64,
+    pub(crate) stalled_until_ns: u64,
     /// The node's clock is behind by this much, ns.
-    pub behind_ns: u64,
+    pub(crate) behind_ns: u64,
     /// The application does not read.
-    pub paused: bool,
-    pub sources: BTreeMap<u32, Source>,
-    pub sinks: BTreeMap<u32, Sink>,
-    pub outcomes: BTreeMap<u32, Vec<Outcome>>,
+    pub(crate) paused: bool,
+    pub(crate) sources: BTreeMap<u32, Source>,
+    pub(crate) sinks: BTreeMap<u32, Sink>,
+    pub(crate) outcomes: BTreeMap<u32, Vec<Outcome>>,
 }
 
-pub struct Lab {
-    pub now_ns: u64,
-    pub nodes: Vec<Node>,
+pub(crate) struct Lab {
+    pub(crate) now_ns: u64,
+    pub(crate) nodes: Vec<Node>,
     net: Rc<RefCell<Net>>,
     rng: Rng,
     pattern: Bytes,
@@ -211,7 +211,7 @@ pub struct Lab {
 
 impl Lab {
     /// Node 0 listens; one node per configuration of `senders` connects to it.
-    pub fn new(seed: u64, conditions: &Conditions, listener: Config, senders: &[Config]) -> Self {
+    pub(crate) fn new(seed: u64, conditions: &Conditions, listener: Config, senders: &[Config]) -> Self {
         let mut rng = Rng::new(seed);
         let mut wires = [Wire::new(rng.fork()), Wire::new(rng.fork())];
         for wire in &mut wires {
@@ -246,7 +246,7 @@ impl Lab {
     }
 
     /// A listener and one sender with the same configuration.
-    pub fn pair(seed: u64, conditions: &Conditions, config: &Config) -> Self {
+    pub(crate) fn pair(seed: u64, conditions: &Conditions, config: &Config) -> Self {
         Self::new(seed, conditions, config.clone(), std::slice::from_ref(config))
     }
 
@@ -285,34 +285,34 @@ impl Lab {
         me
     }
 
-    pub fn command(&mut self, node: usize, command: Command) {
+    pub(crate) fn command(&mut self, node: usize, command: Command) {
         let node = &mut self.nodes[node];
         node.commands.push(command);
         node.wake_at_ns = Some(self.now_ns);
     }
 
     /// Opens a stream and writes `total` bytes and a FIN, or without end.
-    pub fn open(&mut self, node: usize, stream: u32, priority: u8, total: Option<u64>) {
+    pub(crate) fn open(&mut self, node: usize, stream: u32, priority: u8, total: Option<u64>) {
         self.command(node, Command::Open { stream, peer: PEER, priority });
         self.write(node, stream, total);
     }
 
     /// Lets an application write on a stream that exists.
-    pub fn write(&mut self, node: usize, stream: u32, total: Option<u64>) {
+    pub(crate) fn write(&mut self, node: usize, stream: u32, total: Option<u64>) {
         let source = self.nodes[node].sources.entry(stream).or_default();
         source.total = total;
         self.feed(node, stream);
     }
 
     /// As `write`, without a FIN: more may be written later.
-    pub fn write_some(&mut self, node: usize, stream: u32, total: u64) {
+    pub(crate) fn write_some(&mut self, node: usize, stream: u32, total: u64) {
         self.nodes[node].sources.entry(stream).or_default().held_open = true;
         self.write(node, stream, Some(total));
         self.command(node, Command::WantAcknowledged { stream, offset: total });
     }
 
     /// The FIN after `write_some`.
-    pub fn finish(&mut self, node: usize, stream: u32) {
+    pub(crate) fn finish(&mut self, node: usize, stream: u32) {
         let source = self.nodes[node].sources.get_mut(&stream).expect("a source");
         source.held_open = false;
         self.feed(node, stream);
@@ -346,28 +346,28 @@ impl Lab {
     }
 
     /// Changes what the network does: 0 towards node 0 (the data of senders), 1 away from it (their ACKs).
-    pub fn wire(&mut self, direction: usize, change: impl FnOnce(&mut Conditions)) {
+    pub(crate) fn wire(&mut self, direction: usize, change: impl FnOnce(&mut Conditions)) {
         change(&mut self.net.borrow_mut().wires[direction].conditions);
     }
 
-    pub fn counts(&self, direction: usize) -> Counts {
+    pub(crate) fn counts(&self, direction: usize) -> Counts {
         self.net.borrow().wires[direction].counts.clone()
     }
 
     /// Forgets the queue delays met so far.
-    pub fn clear_queue(&self, direction: usize) {
+    pub(crate) fn clear_queue(&self, direction: usize) {
         self.net.borrow_mut().wires[direction].counts.queue_ns.clear();
     }
 
     /// Median queueing delay of a direction, ns.
-    pub fn queue_p50_ns(&self, direction: usize) -> u64 {
+    pub(crate) fn queue_p50_ns(&self, direction: usize) -> u64 {
         let mut queue = self.net.borrow().wires[direction].counts.queue_ns.clone();
         queue.sort_unstable();
         queue.get(queue.len() / 2).map_or(0, |ns| u64::from(*ns))
     }
 
     /// From now on, `refuse` decides what a node's socket refuses.
-    pub fn refuse(
+    pub(crate) fn refuse(
         &mut self,
         node: usize,
         refuse: impl FnMut(u64, &Transmission) -> Option<SendError> + 'static,
@@ -376,28 +376,28 @@ impl Lab {
     }
 
     /// Starts to log departures, or takes those logged so far.
-    pub fn departures(&mut self) -> Vec<Departure> {
+    pub(crate) fn departures(&mut self) -> Vec<Departure> {
         self.net.borrow_mut().departures.replace(Vec::new()).unwrap_or_default()
     }
 
-    pub fn path(&self, node: usize) -> PathStats {
+    pub(crate) fn path(&self, node: usize) -> PathStats {
         self.nodes[node].shared.path_stats(0).unwrap_or_default()
     }
 
-    pub fn stats(&self, node: usize) -> EndpointStats {
+    pub(crate) fn stats(&self, node: usize) -> EndpointStats {
         self.nodes[node].shared.stats().endpoint
     }
 
-    pub fn pool(&self, node: usize) -> pool::Stats {
+    pub(crate) fn pool(&self, node: usize) -> pool::Stats {
         self.nodes[node].pool.stats()
     }
 
-    pub fn source(&self, node: usize, stream: u32) -> &Source {
+    pub(crate) fn source(&self, node: usize, stream: u32) -> &Source {
         &self.nodes[node].sources[&stream]
     }
 
     /// Bytes that node 0 has read, over all streams.
-    pub fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.nodes[0].sinks.values().map(|sink| sink.read).sum()
     }
 
@@ -417,7 +417,7 @@ impl Lab {
     }
 
     /// Moves to the next event before `until_ns`; whether there was one.
-    pub fn advance(&mut self, until_ns: u64) -> bool {
+    pub(crate) fn advance(&mut self, until_ns: u64) -> bool {
         let Some(next) = self.next_event().filter(|next| *next <= until_ns) else {
             self.now_ns = self.now_ns.max(until_ns);
             return false;
@@ -461,13 +461,13 @@ impl Lab {
         true
     }
 
-    pub fn run(&mut self, ns: u64) {
+    pub(crate) fn run(&mut self, ns: u64) {
         let end = self.now_ns + ns;
         while self.advance(end) {}
     }
 
     /// Runs until `until` holds; panics if it does not within `ns`. Returns how long it took, ns.
-    pub fn run_until(&mut self, ns: u64, what: &str, mut until: impl FnMut(&Self) -> bool) -> u64 {
+    pub(crate) fn run_until(&mut self, ns: u64, what: &str, mut until: impl FnMut(&Self) -> bool) -> u64 {
         let start = self.now_ns;
         while !until(self) {
             assert!(self.advance(start + ns), "not within {ns} ns: {what}; path {:?}", self.path(1));
@@ -524,7 +524,7 @@ impl Lab {
     }
 
     /// The application of a node takes what it has been given, and reads on.
-    pub fn resume_reading(&mut self, node: usize) {
+    pub(crate) fn resume_reading(&mut self, node: usize) {
         self.nodes[node].paused = false;
         let owed: Vec<(u32, u64)> = self.nodes[node]
             .sinks
@@ -537,7 +537,7 @@ impl Lab {
     }
 
     /// Everybody shuts down: every transmission completed once, every descriptor is home.
-    pub fn go_home(mut self) {
+    pub(crate) fn go_home(mut self) {
         for node in 0..self.nodes.len() {
             self.nodes[node].sources.clear();
             self.command(node, Command::Shutdown);
@@ -554,6 +554,6 @@ impl Lab {
 }
 
 /// Waits until the path is there.
-pub fn connect(lab: &mut Lab) {
+pub(crate) fn connect(lab: &mut Lab) {
     lab.run_until(30 * SECOND, "a path", |lab| (1..lab.nodes.len()).all(|node| lab.path(node).mtu > 0));
 }

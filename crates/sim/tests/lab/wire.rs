@@ -6,28 +6,28 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// What a direction does. Times in ns, chances in parts per million.
 #[derive(Clone, Debug)]
-pub struct Conditions {
-    pub delay_ns: u64,
-    pub jitter_ns: u64,
-    pub loss_ppm: u32,
+pub(crate) struct Conditions {
+    pub(crate) delay_ns: u64,
+    pub(crate) jitter_ns: u64,
+    pub(crate) loss_ppm: u32,
     /// Held back by up to `reorder_ns` and overtaken.
-    pub reorder_ppm: u32,
-    pub reorder_ns: u64,
+    pub(crate) reorder_ppm: u32,
+    pub(crate) reorder_ns: u64,
     /// Bytes per second of the bottleneck.
-    pub rate: Option<u64>,
-    pub queue_bytes: u64,
+    pub(crate) rate: Option<u64>,
+    pub(crate) queue_bytes: u64,
     /// Nothing gets through.
-    pub down: bool,
+    pub(crate) down: bool,
     /// Larger UDP payloads vanish without a word.
-    pub silent_mtu: usize,
+    pub(crate) silent_mtu: usize,
     /// Larger UDP payloads are refused with EMSGSIZE when they are sent.
-    pub refused_mtu: usize,
+    pub(crate) refused_mtu: usize,
     /// ECN-capable packets are marked CE when they waited longer than this.
-    pub ce_above_ns: Option<u64>,
+    pub(crate) ce_above_ns: Option<u64>,
     /// ECN-capable packets vanish.
-    pub drops_ecn: bool,
+    pub(crate) drops_ecn: bool,
     /// The ECN field is set to zero on the way.
-    pub bleaches_ecn: bool,
+    pub(crate) bleaches_ecn: bool,
 }
 
 impl Default for Conditions {
@@ -52,26 +52,26 @@ impl Default for Conditions {
 
 /// How often something happened, so that a test can show that its fault did.
 #[derive(Clone, Debug, Default)]
-pub struct Counts {
-    pub sent: u64,
-    pub lost: u64,
-    pub swallowed: u64,
-    pub too_large: u64,
-    pub overflowed: u64,
-    pub held_back: u64,
-    pub marked: u64,
-    pub ecn_dropped: u64,
-    pub bleached: u64,
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+    pub(crate) swallowed: u64,
+    pub(crate) too_large: u64,
+    pub(crate) overflowed: u64,
+    pub(crate) held_back: u64,
+    pub(crate) marked: u64,
+    pub(crate) ecn_dropped: u64,
+    pub(crate) bleached: u64,
     /// Queueing delay each packet met, ns.
-    pub queue_ns: Vec<u32>,
+    pub(crate) queue_ns: Vec<u32>,
 }
 
 #[derive(Debug)]
-pub struct Datagram {
-    pub from: usize,
-    pub to: usize,
-    pub ecn: Ecn,
-    pub bytes: Vec<u8>,
+pub(crate) struct Datagram {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) ecn: Ecn,
+    pub(crate) bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -100,9 +100,9 @@ impl Ord for InFlight {
 
 /// One direction: towards node 0, or away from it. All nodes share it.
 #[derive(Debug)]
-pub struct Wire {
-    pub conditions: Conditions,
-    pub counts: Counts,
+pub(crate) struct Wire {
+    pub(crate) conditions: Conditions,
+    pub(crate) counts: Counts,
     rng: Rng,
     busy_until_ns: u64,
     last_arrival_ns: u64,
@@ -111,7 +111,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(rng: Rng) -> Self {
+    pub(crate) fn new(rng: Rng) -> Self {
         Self {
             conditions: Conditions::default(),
             counts: Counts::default(),
@@ -123,7 +123,7 @@ impl Wire {
         }
     }
 
-    pub fn send(&mut self, now_ns: u64, from: usize, to: usize, mut ecn: Ecn, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, now_ns: u64, from: usize, to: usize, mut ecn: Ecn, bytes: &[u8]) {
         let Self { conditions: c, counts, .. } = self;
         counts.sent += 1;
         if c.down {
@@ -174,11 +174,11 @@ impl Wire {
         self.in_flight.push(Reverse(InFlight { at_ns, order: self.order, datagram }));
     }
 
-    pub fn next_arrival(&self) -> Option<u64> {
+    pub(crate) fn next_arrival(&self) -> Option<u64> {
         self.in_flight.peek().map(|next| next.0.at_ns)
     }
 
-    pub fn pop_arrived(&mut self, now_ns: u64) -> Option<Datagram> {
+    pub(crate) fn pop_arrived(&mut self, now_ns: u64) -> Option<Datagram> {
         self.next_arrival().filter(|at| *at <= now_ns)?;
         self.in_flight.pop().map(|next| next.0.datagram)
     }

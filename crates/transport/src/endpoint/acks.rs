@@ -198,7 +198,7 @@ impl Endpoint {
             exponent >= SMALL_PROBE_EXPONENT && (candidates.len() > 1 || exponent.is_multiple_of(2));
         let small = candidates.last().copied().filter(|_| with_small && path.mtu > BASE_MTU);
         let streams = &self.streams;
-        let large = |key: &StreamKey| streams.get(*key).is_some_and(|stream| stream.send.oldest_is_large());
+        let large = |key: &StreamKey| streams.get(*key).is_some_and(|stream| stream.send.probe_is_large());
         if path.mtu > BASE_MTU
             && candidates.iter().any(large)
             && path.recovery.silence.on_silence(path.recovery.last_sent_ns, now_ns)

@@ -384,11 +384,11 @@ impl Send {
         Some((old, sent.sent_ns))
     }
 
-    /// Whether the oldest packet in flight is larger than every path takes.
-    pub(crate) fn oldest_is_large(&self) -> bool {
+    /// Whether what would be probed with is larger than every path takes.
+    pub(crate) fn probe_is_large(&self) -> bool {
         [&self.stream_space, &self.recovery_space]
             .into_iter()
-            .filter_map(|map| map.oldest_in_flight())
+            .filter_map(|map| map.first_in_stream())
             .any(|sent| sent.packet_len > BASE_MTU)
     }
 
