@@ -87,6 +87,10 @@ pub struct EndpointStats {
     pub packets_retransmitted: u64,
     /// Packets declared lost.
     pub packets_lost: u64,
+    /// Of them, acknowledged later: they were only late.
+    pub packets_spuriously_lost: u64,
+    /// Times a path lost everything for so long that its controller starts over (RFC 9002 §7.6).
+    pub persistent_congestions: u64,
     /// Stream payload bytes received for the first time.
     pub stream_bytes_received: u64,
     /// Streams that exist now.
@@ -122,8 +126,14 @@ pub struct PathStats {
     pub cipher_bits: u16,
     /// Packets declared lost.
     pub packets_lost: u64,
+    /// Of them, acknowledged later: they were only late.
+    pub packets_spuriously_lost: u64,
     /// Packets sent again.
     pub packets_retransmitted: u64,
+    /// Times the path lost everything for so long that its controller starts over (RFC 9002 §7.6).
+    pub persistent_congestions: u64,
+    /// Packets are sent ECN-capable: not after the path lost or changed the marks (RFC 9000 §13.4.2).
+    pub ecn_capable: bool,
 }
 
 /// Everything `stats()` shows.

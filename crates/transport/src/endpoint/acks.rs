@@ -2,13 +2,22 @@
 
 use super::{Endpoint, timers::PROBE_SCAN};
 use crate::{
-    path::recovery::PROBES_PER_PTO,
+    path::{
+        Path,
+        recovery::{PROBES_PER_PTO, Recovery},
+        silence::BASE_MTU,
+    },
+    stats::EndpointStats,
     transmission::{PathKey, StreamKey},
 };
 use paceline_pacer::AckEvent;
 
 /// Lost packets are waited for this many PTOs (a late ACK makes the loss spurious), then forgotten.
 const FORGET_AFTER_PTOS: u64 = 3;
+/// RFC 9002 §7.6.1, kPersistentCongestionThreshold.
+const PERSISTENT_PTOS: u64 = 3;
+/// From the third PTO in a row on, one packet of each is small: if it is answered, it was not the path but the size.
+const SMALL_PROBE_EXPONENT: u32 = 2;
 
 impl Endpoint {
     /// Puts the path on the list of those whose ACK news is to be settled in this step.
@@ -37,23 +46,33 @@ impl Endpoint {
         if is_newest {
             path.recovery.largest_acknowledged_sent_ns = newest;
         }
-        if newest.is_some() {
+        // Nothing at all arrived for a PTO: what was lost meanwhile fell into a silence.
+        let silence = path.recovery.pto_exponent > 0;
+        if !path.recovery.batch.departures.is_empty() {
             path.recovery.pto_exponent = 0;
         }
         self.detect_overtaken(key, now_ns);
         let Some(path) = self.paths.get_mut(key) else { return };
-        let batch = &mut path.recovery.batch;
-        if !batch.is_empty() {
-            batch.lost.sort_by_key(|lost| lost.sent_ns);
-            path.packets_lost = path.packets_lost.saturating_add(batch.lost.len() as u64);
-            self.stats.packets_lost = self.stats.packets_lost.saturating_add(batch.lost.len() as u64);
+        if !path.recovery.batch.is_empty() {
+            let persistent_congestion = Self::judge_losses(path, &mut self.stats, now_ns);
+            let sample = newest.filter(|_| is_newest).map(|sent_ns| {
+                // Whose ACK was lost in an outage is acknowledged when the peer next has something to say: a sample as long as the
+                // outage would make the next PTO as long, too. A path that really became that long shows it again and again.
+                let longest = path.controller.pto().saturating_mul(PERSISTENT_PTOS);
+                let capped = silence && path.controller.has_rtt();
+                (if capped { sent_ns.max(now_ns.saturating_sub(longest)) } else { sent_ns }, 0)
+            });
+            let batch = &mut path.recovery.batch;
+            if is_newest && path.recovery.first_rtt_ns.is_none() {
+                path.recovery.first_rtt_ns = Some(now_ns);
+            }
             path.controller.on_ack_event(&AckEvent {
                 now_ns: batch.at_ns.max(1),
                 // Peers acknowledge every batch at once and put 0 into the delay field.
-                rtt_sample: newest.filter(|_| is_newest).map(|sent_ns| (sent_ns, 0)),
+                rtt_sample: sample,
                 lost: &batch.lost,
                 acked: batch.acked(),
-                persistent_congestion: false,
+                persistent_congestion,
                 ecn_ce: batch.ecn_ce,
             });
             batch.clear();
@@ -61,6 +80,46 @@ impl Endpoint {
         self.touch_path(key);
         self.arm_path(key, now_ns);
         self.activate(key);
+    }
+
+    /// What the losses and late packets of a batch say of the path. Returns whether they are persistent congestion.
+    fn judge_losses(path: &mut Path, stats: &mut EndpointStats, now_ns: u64) -> bool {
+        let Path { recovery, controller, .. } = path;
+        let Recovery { batch, thresholds, lost_run, first_rtt_ns, silence, .. } = recovery;
+        batch.lost.sort_by_key(|lost| lost.sent_ns);
+        batch.departures.sort_unstable();
+        let (lost, late) = (batch.lost.len() as u64, batch.late.packets);
+        path.packets_lost = path.packets_lost.saturating_add(lost);
+        stats.packets_lost = stats.packets_lost.saturating_add(lost);
+        path.packets_spuriously_lost = path.packets_spuriously_lost.saturating_add(late);
+        stats.packets_spuriously_lost = stats.packets_spuriously_lost.saturating_add(late);
+        if let Some(sent_ns) = batch.late.sent_ns {
+            thresholds.on_late(batch.late.distance, sent_ns, now_ns, controller.loss_delay());
+        }
+        if let Some(newest) = batch.lost.last() {
+            thresholds.on_losses(newest.sent_ns, now_ns);
+        }
+        silence.on_answer(batch.large_acknowledged, batch.small_acknowledged);
+        let narrow = match (batch.lost.first(), batch.lost.last()) {
+            (Some(_), Some(newest)) if batch.lost.iter().all(|lost| lost.bytes > u32::from(BASE_MTU)) => {
+                silence.on_silence(newest.sent_ns, now_ns)
+            }
+            _ => false,
+        };
+        // RFC 9002 §7.6.2: only packets sent after the first RTT sample count.
+        let since = first_rtt_ns.unwrap_or(u64::MAX);
+        let lost = batch.lost.iter().map(|lost| lost.sent_ns).filter(|sent_ns| *sent_ns > since);
+        let run = lost_run.settle(&batch.departures, lost);
+        let persistent = run > controller.pto().saturating_mul(PERSISTENT_PTOS);
+        if persistent {
+            lost_run.clear();
+            path.persistent_congestions = path.persistent_congestions.saturating_add(1);
+            stats.persistent_congestions = stats.persistent_congestions.saturating_add(1);
+        }
+        if narrow {
+            path.lower_mtu(BASE_MTU.saturating_add(1));
+        }
+        persistent
     }
 
     /// RFC 9002 §6.1.2 over all streams of the path: what left 9/8 RTT before something acknowledged is lost.
@@ -81,7 +140,7 @@ impl Endpoint {
             if let Some(front) = path.recovery.order.front_mut() {
                 front.first = unsettled;
             }
-            let lost_at = burst.sent_ns.saturating_add(path.controller.loss_delay());
+            let lost_at = burst.sent_ns.saturating_add(path.loss_delay());
             let overtaken =
                 path.recovery.largest_acknowledged_sent_ns.is_some_and(|newest| burst.sent_ns < newest);
             if !overtaken || lost_at > now_ns {
@@ -133,7 +192,21 @@ impl Endpoint {
         }
         candidates.truncate(PROBES_PER_PTO);
         path.recovery.probed = candidates.last().copied();
-        path.recovery.pto_exponent = path.recovery.pto_exponent.saturating_add(1);
+        let exponent = path.recovery.pto_exponent;
+        // A lone stream alternates.
+        let with_small =
+            exponent >= SMALL_PROBE_EXPONENT && (candidates.len() > 1 || exponent.is_multiple_of(2));
+        let small = candidates.last().copied().filter(|_| with_small && path.mtu > BASE_MTU);
+        let streams = &self.streams;
+        let large = |key: &StreamKey| streams.get(*key).is_some_and(|stream| stream.send.probe_is_large());
+        if path.mtu > BASE_MTU
+            && candidates.iter().any(large)
+            && path.recovery.silence.on_silence(path.recovery.last_sent_ns, now_ns)
+        {
+            path.lower_mtu(BASE_MTU.saturating_add(1));
+        }
+        path.recovery.pto_exponent = exponent.saturating_add(1);
+        path.ecn.on_ptos(path.recovery.pto_exponent);
         // Counted from now, in case the probes cannot leave.
         path.recovery.last_sent_ns = path.recovery.last_sent_ns.max(now_ns);
         for stream_key in candidates {
@@ -141,6 +214,7 @@ impl Endpoint {
                 // Numbers of the recovery space must not overtake each other in the wheel.
                 if stream.pending_recovery == 0 {
                     stream.probes_owed = 1;
+                    stream.small_probe = small == Some(stream_key);
                 }
             }
             self.make_ready(stream_key, now_ns);

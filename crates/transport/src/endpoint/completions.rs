@@ -57,6 +57,11 @@ impl Endpoint {
         match (outcome, path) {
             (Outcome::Sent { at_ns }, Some(path)) => {
                 stream.send_error = None;
+                // With something in flight it was asked already, and our own keep-alive must not keep a dead peer alive.
+                let asks = transmission.kind == Kind::Data && stream.send.in_flight == 0;
+                if asks && stream.asked_ns.is_none() {
+                    stream.asked_ns = Some(at_ns);
+                }
                 // App-limited is decided now, not when the packet was built: nothing is left that could have used the window.
                 let app_limited = path.schedule.is_empty()
                     && path.scheduled_bytes == 0
@@ -94,6 +99,14 @@ impl Endpoint {
         let Some(stream) = self.streams.get_mut(key) else { return };
         for info in &transmission.infos {
             stream.send.on_unsent(info.space, info.number);
+        }
+        if error == SendError::TooLarge
+            && let Some(path) = transmission.path.and_then(|path| self.paths.get_mut(path))
+            && let Some(len) = transmission.infos.iter().map(|info| info.packet_len).max()
+            && (path.lower_mtu(len) || len > path.mtu)
+        {
+            // Sealed anew in pieces that fit, and at once: the next attempt is not the same.
+            return;
         }
         let errno = match error {
             SendError::TooLarge => EMSGSIZE,

@@ -86,7 +86,8 @@ impl Endpoint {
             kind: Kind::Control,
             remote: path.remote,
             local: path.local,
-            ecn: Ecn::Ect0,
+            // dcQUIC counts the marks of stream packets only: on control they would tell nobody anything.
+            ecn: Ecn::NotEct,
             priority: 0,
             segments: Segments::new(filled, len),
             infos: Vec::new(),

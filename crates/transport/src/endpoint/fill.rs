@@ -14,7 +14,7 @@ use crate::{
         Phase, Stream, burst,
         packets::{self, Made, Turn},
     },
-    transmission::{Kind, Owner, PathKey, StreamKey, Transmission},
+    transmission::{Ecn, Kind, Owner, PathKey, StreamKey, Transmission},
 };
 use std::sync::Arc;
 
@@ -218,7 +218,7 @@ impl Endpoint {
             kind,
             remote: path.remote,
             local: path.local,
-            ecn: ECN,
+            ecn: if path.ecn.is_capable() { ECN } else { Ecn::NotEct },
             priority: stream.priority,
             segments,
             infos,

@@ -397,6 +397,7 @@ impl Endpoint {
     fn heard(&mut self, key: StreamKey, source_queue_id: Option<u64>, now_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.last_heard_ns = stream.last_heard_ns.max(now_ns);
+        stream.asked_ns = None;
         let Some(path_key) = stream.path else { return };
         let first = !stream.answered;
         if stream.opener == Opener::Local {
@@ -467,17 +468,14 @@ impl Endpoint {
         let Some(path) = self.paths.get_mut(path_key) else { return };
         let mut violation = None;
         let mut close = None;
+        let mut counts = None;
         let mut close_acknowledged = false;
         path.recovery.batch.at_ns = path.recovery.batch.at_ns.max(now_ns);
         for frame in Frames::new(frames) {
             match frame {
                 Ok(Frame::Ack(ack)) => {
                     let space = if ack.ecn.is_some() { Space::Stream } else { Space::Recovery };
-                    if let Some(ecn) = ack.ecn {
-                        let new = ecn.ce.saturating_sub(stream.send.ecn_ce);
-                        stream.send.ecn_ce = stream.send.ecn_ce.max(ecn.ce);
-                        path.recovery.batch.ecn_ce = path.recovery.batch.ecn_ce.saturating_add(new);
-                    }
+                    counts = counts.or(ack.ecn);
                     for range in ack.ranges() {
                         let (first, last) = range.into_inner();
                         if let Phase::Closing { number: Some(number), .. } = stream.phase {
@@ -503,8 +501,21 @@ impl Endpoint {
                 Err(_) => violation = Some(transport_error::FRAME_ENCODING),
             }
         }
+        if let Some(counts) = counts
+            && counts.ce.saturating_add(counts.ect0) >= stream.send.ecn_marked
+        {
+            // An ACK that was overtaken says less than is known.
+            stream.send.ecn_marked = counts.ce.saturating_add(counts.ect0);
+            path.ecn.on_counts(counts, stream.send.acknowledged_packets);
+            let new = counts.ce.saturating_sub(stream.send.ecn_ce);
+            stream.send.ecn_ce = stream.send.ecn_ce.max(counts.ce);
+            if path.ecn.is_capable() {
+                path.recovery.batch.ecn_ce = path.recovery.batch.ecn_ce.saturating_add(new);
+            }
+        }
+        let threshold = path.recovery.thresholds.packets();
         for space in [Space::Stream, Space::Recovery] {
-            stream.send.detect_reordered(space, &mut path.recovery.batch);
+            stream.send.detect_reordered(space, threshold, &mut path.recovery.batch);
         }
         Self::charge_held(path, stream);
         stream.news.progress |= stream.has_awaited_progress();

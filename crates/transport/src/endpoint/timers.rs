@@ -30,7 +30,7 @@ impl Endpoint {
     /// Brings the path's two timers up to date.
     pub(super) fn arm_path(&mut self, key: PathKey, now_ns: u64) {
         let Some(path) = self.paths.get_mut(key) else { return };
-        let loss = path.recovery.loss_deadline(path.controller.loss_delay());
+        let loss = path.recovery.loss_deadline(path.loss_delay());
         if let Some(at) = loss
             && path.loss_timer_ns.is_none_or(|armed| at < armed)
         {
@@ -76,7 +76,7 @@ impl Endpoint {
         let at = match stream.phase {
             Phase::Waiting | Phase::Draining => return None,
             Phase::Active => {
-                let idle = stream.last_heard_ns.saturating_add(idle_timeout_ns);
+                let idle = stream.idle_since().saturating_add(idle_timeout_ns);
                 idle.min(stream.next_probe_ns).min(retry)
             }
             Phase::Closing { .. } => stream.next_probe_ns,
@@ -157,11 +157,11 @@ impl Endpoint {
                 stream.next_probe_ns = now_ns.saturating_add(pto);
             }
             Phase::Active => {
-                if stream.last_heard_ns.saturating_add(idle) <= now_ns && !stream.has_sent() {
+                if stream.idle_since().saturating_add(idle) <= now_ns && !stream.has_sent() {
                     // Nobody can answer what waits here behind other streams: the clock starts with the first packet.
                     stream.last_heard_ns = now_ns;
                 }
-                if stream.last_heard_ns.saturating_add(idle) <= now_ns {
+                if stream.idle_since().saturating_add(idle) <= now_ns {
                     self.fail_stream(key, Failure::IdleTimeout, now_ns);
                     return;
                 }
@@ -170,7 +170,9 @@ impl Endpoint {
                 }
                 if stream.next_probe_ns <= now_ns {
                     stream.let_go_of_spare_memory();
-                    if stream.pending_recovery == 0 {
+                    // While something is in flight, the path's PTO asks.
+                    let wanted = stream.send.is_blocked() || self.config.keep_alive;
+                    if wanted && stream.pending_recovery == 0 && stream.send.in_flight == 0 {
                         stream.probes_owed = 1;
                     }
                     stream.next_probe_ns = if stream.send.is_blocked() {

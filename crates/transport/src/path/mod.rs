@@ -1,8 +1,12 @@
 //! One peer address: RTT, congestion controller, pacer, MTU; shared by all streams to that peer.
 
+pub(crate) mod ecn;
 pub(crate) mod life;
+mod persistence;
 pub(crate) mod recovery;
 pub(crate) mod schedule;
+pub(crate) mod silence;
+mod thresholds;
 pub(crate) mod validation;
 
 use crate::{
@@ -12,6 +16,7 @@ use crate::{
     stats::PathStats,
     transmission::{StreamKey, Transmission},
 };
+use ecn::EcnValidation;
 use life::Life;
 use paceline_handshake::Established;
 use paceline_pacer::{Controller, Pacer};
@@ -37,6 +42,10 @@ const MAX_UNANSWERED_WIDE: u64 = 60_000;
 const MAX_KEY_ID: u64 = (1 << 62) - 2;
 /// An acceptor allows a quarter more streams than it announced: it may hear of an end later than the opener.
 const INCOMING_SLACK: u32 = 4;
+
+/// UDP payloads worth trying when a larger one does not fit: Ethernet over IPv4 and IPv6, common tunnels, IPv6's minimum link,
+/// and what every path takes.
+const MTU_STEPS: [u16; 5] = [1472, 1452, 1400, 1280, silence::BASE_MTU];
 
 /// What a key id of the peer stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +110,10 @@ pub(crate) struct Path {
     pub(crate) loss_timer_ns: Option<u64>,
     pub(crate) pto_timer_ns: Option<u64>,
     pub(crate) packets_lost: u64,
+    pub(crate) packets_spuriously_lost: u64,
     pub(crate) packets_retransmitted: u64,
+    pub(crate) persistent_congestions: u64,
+    pub(crate) ecn: EcnValidation,
     /// All streams of this path, for its end.
     pub(crate) streams: u32,
 }
@@ -158,7 +170,10 @@ impl Path {
             loss_timer_ns: None,
             pto_timer_ns: None,
             packets_lost: 0,
+            packets_spuriously_lost: 0,
             packets_retransmitted: 0,
+            persistent_congestions: 0,
+            ecn: EcnValidation::default(),
             streams: 0,
         }
     }
@@ -219,6 +234,22 @@ impl Path {
         self.mtu.min(u16::try_from(self.address.room()).unwrap_or(u16::MAX))
     }
 
+    /// The time threshold of loss detection, as wide as this path needs it, ns.
+    pub(crate) fn loss_delay(&self) -> u64 {
+        self.recovery.thresholds.delay(self.controller.loss_delay())
+    }
+
+    /// A packet of `len` bytes is too large: the path takes the next smaller size. Returns whether that changes anything.
+    pub(crate) fn lower_mtu(&mut self, len: u16) -> bool {
+        let Some(next) = MTU_STEPS.into_iter().find(|step| *step < len) else { return false };
+        if next >= self.mtu {
+            return false;
+        }
+        self.mtu = next;
+        self.controller.on_mtu(next);
+        true
+    }
+
     /// Bytes that may be scheduled and unsent at once.
     pub(crate) fn schedule_limit(&self, max_ahead_ns: u64, burst_bytes: u64) -> u64 {
         let ahead =
@@ -255,7 +286,10 @@ impl Path {
             mtu: self.mtu,
             cipher_bits: self.secret.suite().key_bits(),
             packets_lost: self.packets_lost,
+            packets_spuriously_lost: self.packets_spuriously_lost,
             packets_retransmitted: self.packets_retransmitted,
+            persistent_congestions: self.persistent_congestions,
+            ecn_capable: self.ecn.is_capable(),
         }
     }
 }

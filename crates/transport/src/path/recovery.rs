@@ -4,6 +4,11 @@
 //! a packet is lost, too, when one sent 9/8 RTT later on the same path has been acknowledged (RFC 9002 §6.1.2 over
 //! streams).
 
+use super::{
+    persistence::LostRun,
+    silence::{BASE_MTU, Silence},
+    thresholds::Thresholds,
+};
 use crate::transmission::{Space, StreamKey};
 use paceline_pacer::{Acked, Lost, SentInfo};
 use std::collections::VecDeque;
@@ -31,6 +36,22 @@ pub(crate) struct AckBatch {
     newest: Option<(SentInfo, u64)>,
     pub(crate) lost: Vec<Lost>,
     pub(crate) ecn_ce: u64,
+    /// Departures that something newly acknowledged had, late ones included.
+    pub(crate) departures: Vec<u64>,
+    pub(crate) late: Late,
+    /// A packet larger than every path takes was acknowledged; a smaller one was.
+    pub(crate) large_acknowledged: bool,
+    pub(crate) small_acknowledged: bool,
+}
+
+/// Packets acknowledged after they were declared lost: how late they were.
+#[derive(Debug, Default)]
+pub(crate) struct Late {
+    pub(crate) packets: u64,
+    /// How many packets overtook the one that was overtaken most.
+    pub(crate) distance: u64,
+    /// Departure of the oldest, and of the newest.
+    pub(crate) sent_ns: Option<(u64, u64)>,
 }
 
 impl AckBatch {
@@ -41,12 +62,31 @@ impl AckBatch {
         }
     }
 
+    /// A packet that waited for its verdict, or had the wrong one, has arrived.
+    pub(crate) fn note_arrival(&mut self, sent_ns: u64, packet_len: u16) {
+        if self.departures.last() != Some(&sent_ns) {
+            self.departures.push(sent_ns);
+        }
+        let large = packet_len > BASE_MTU;
+        self.large_acknowledged |= large;
+        self.small_acknowledged |= !large;
+    }
+
+    /// A packet that was declared lost was late, overtaken by `distance` packets of its space.
+    pub(crate) fn note_late(&mut self, sent_ns: u64, distance: u64) {
+        let late = &mut self.late;
+        late.packets = late.packets.saturating_add(1);
+        late.distance = late.distance.max(distance);
+        let (oldest, newest) = late.sent_ns.unwrap_or((sent_ns, sent_ns));
+        late.sent_ns = Some((oldest.min(sent_ns), newest.max(sent_ns)));
+    }
+
     pub(crate) fn newest_sent_ns(&self) -> Option<u64> {
         self.newest.map(|(_, sent_ns)| sent_ns)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.newest.is_none() && self.lost.is_empty() && self.ecn_ce == 0
+        self.newest.is_none() && self.lost.is_empty() && self.ecn_ce == 0 && self.departures.is_empty()
     }
 
     pub(crate) fn acked(&self) -> Option<Acked> {
@@ -62,6 +102,10 @@ impl AckBatch {
         self.newest = None;
         self.lost.clear();
         self.ecn_ce = 0;
+        self.departures.clear();
+        self.late = Late::default();
+        self.large_acknowledged = false;
+        self.small_acknowledged = false;
     }
 }
 
@@ -79,9 +123,26 @@ pub(crate) struct Recovery {
     pub(crate) listed: bool,
     /// Stream that was probed last, so that probes go round.
     pub(crate) probed: Option<StreamKey>,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) lost_run: LostRun,
+    /// When the first RTT sample came.
+    pub(crate) first_rtt_ns: Option<u64>,
+    pub(crate) silence: Silence,
 }
 
 impl Recovery {
+    /// A probe was given up: nobody asks for its burst any more.
+    pub(crate) fn forget(&mut self, stream: StreamKey, number: u64, sent_ns: u64) {
+        let from = self.order.partition_point(|burst| burst.sent_ns < sent_ns);
+        let same = |burst: &SentBurst| {
+            burst.stream == stream && burst.space == Space::Recovery && burst.last == number
+        };
+        let ours = self.order.range(from..).take_while(|burst| burst.sent_ns == sent_ns).position(same);
+        if let Some(offset) = ours {
+            self.order.remove(from.saturating_add(offset));
+        }
+    }
+
     /// When the oldest burst becomes lost by time, if something younger has been acknowledged.
     pub(crate) fn loss_deadline(&self, loss_delay_ns: u64) -> Option<u64> {
         let oldest = self.order.front()?;

@@ -16,7 +16,7 @@ use paceline_wire::{TAG_LEN, packet::stream};
 use std::sync::Arc;
 
 /// Payloads are multiples of the AES block: 11 % less AEAD time a packet (reference/limits.md).
-const PAYLOAD_ALIGN: usize = 16;
+pub(super) const PAYLOAD_ALIGN: usize = 16;
 
 #[allow(clippy::too_many_arguments, reason = "split borrows of the endpoint")]
 pub(crate) fn make_burst(

@@ -5,6 +5,7 @@ pub(crate) mod flow;
 pub(crate) mod packets;
 pub(crate) mod recovery;
 pub(crate) mod recv;
+mod reseal;
 pub(crate) mod send;
 
 use crate::{
@@ -95,9 +96,13 @@ pub(crate) struct Stream {
     pub(crate) announce: bool,
     /// A probe is owed (PTO, keep-alive, blocked).
     pub(crate) probes_owed: u8,
+    /// The next probe carries no data: small enough for every path.
+    pub(crate) small_probe: bool,
     /// The peer has answered with something authentic.
     pub(crate) answered: bool,
     pub(crate) last_heard_ns: u64,
+    /// When the first packet since then left: the peer cannot have gone before it was asked.
+    pub(crate) asked_ns: Option<u64>,
     /// When the next probe of an otherwise silent stream leaves.
     pub(crate) next_probe_ns: u64,
     /// Doublings of the interval between probes while the peer's window blocks.
@@ -170,8 +175,10 @@ impl Stream {
             deficit: 0,
             announce: false,
             probes_owed: 0,
+            small_probe: false,
             answered: false,
             last_heard_ns: now_ns,
+            asked_ns: None,
             next_probe_ns: u64::MAX,
             blocked_probes: 0,
             control_listed: false,
@@ -203,6 +210,12 @@ impl Stream {
     /// Whether the wheel may hold something of this stream now.
     fn may_send(&self, now_ns: u64) -> bool {
         self.keys.is_some() && self.send.retry_at_ns <= now_ns
+    }
+
+    /// When the silence began that ends with the idle timeout (RFC 9000 §10.1): with what was heard last, or with the first question
+    /// since.
+    pub(crate) fn idle_since(&self) -> u64 {
+        self.last_heard_ns.max(self.asked_ns.unwrap_or(0))
     }
 
     /// Whether a probe is owed, be it for a close.

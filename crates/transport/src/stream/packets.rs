@@ -4,6 +4,7 @@ use super::{
     Phase, Stream,
     burst::{Entropy, make_burst},
     recovery::{Retained, Sent, State},
+    reseal::make_resealed,
     send::LostPacket,
 };
 use crate::{
@@ -54,11 +55,19 @@ pub(crate) fn retransmit_if_room(
     if room < u64::from(lost.retained.len) && !path.is_quiet() && !fast {
         return Turn::Window;
     }
-    make_retransmission(stream, pool, Kind::Retransmission, infos)
+    make_again(stream, path, pool, Kind::Retransmission, infos)
+}
+
+/// Sends the oldest lost packet again: as a patched copy, or, where the path has become too narrow for it, sealed anew in pieces.
+fn make_again(stream: &mut Stream, path: &Path, pool: &Arc<Pool>, kind: Kind, infos: Vec<Info>) -> Turn {
+    if stream.send.lost.front().is_some_and(|lost| lost.retained.len > path.mtu) {
+        return make_resealed(stream, path, pool, kind, infos);
+    }
+    make_retransmission(stream, pool, kind, infos)
 }
 
 /// Space for one packet, from the reserve: retransmissions and probes stay possible when data has taken everything else.
-fn packet_space(pool: &Arc<Pool>, len: usize) -> Option<paceline_pool::Unfilled> {
+pub(super) fn packet_space(pool: &Arc<Pool>, len: usize) -> Option<paceline_pool::Unfilled> {
     pool.take(len, Purpose::Reserved).ok()
 }
 
@@ -71,14 +80,16 @@ pub(crate) fn make_probe(
 ) -> Turn {
     let closing = matches!(stream.phase, Phase::Closing { .. });
     // To an unproven address only the smallest probe: its acknowledgement proves the address.
-    if !closing && path.address.is_validated() {
+    if !closing && path.address.is_validated() && !std::mem::take(&mut stream.small_probe) {
         if stream.send.next_lost().is_some() {
             stream.probes_owed = 0;
-            return make_retransmission(stream, pool, Kind::Probe, infos);
+            return make_again(stream, path, pool, Kind::Probe, infos);
         }
         if copy_first(stream) {
             stream.probes_owed = 0;
-            return make_retransmission(stream, pool, Kind::Probe, infos);
+            let made = make_again(stream, path, pool, Kind::Probe, infos);
+            note_probe(stream, path, &made);
+            return made;
         }
         let mtu = u64::from(path.mtu);
         if stream.has_new_data()
@@ -97,7 +108,18 @@ pub(crate) fn make_probe(
             };
         }
     }
-    make_empty_probe(stream, pool, infos)
+    let made = make_empty_probe(stream, pool, infos);
+    note_probe(stream, path, &made);
+    made
+}
+
+/// A probe that is in flight for long makes room for its successor.
+fn note_probe(stream: &mut Stream, path: &mut Path, made: &Turn) {
+    let Turn::Made(made) = made else { return };
+    let Some(info) = made.infos.first().filter(|info| info.space == Space::Recovery) else { return };
+    if let Some((number, sent_ns)) = stream.send.note_probe(info.number, &mut path.controller) {
+        path.recovery.forget(stream.key, number, sent_ns);
+    }
 }
 
 /// Puts a copy of a packet in flight in front of the retransmissions, if one has data: of the one that comes first in the

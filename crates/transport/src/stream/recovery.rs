@@ -8,8 +8,6 @@ use paceline_pacer::SentInfo;
 use paceline_pool::Filled;
 use std::collections::VecDeque;
 
-/// RFC 9002 §6.1.1, kPacketThreshold.
-pub(crate) const PACKET_THRESHOLD: usize = 3;
 /// Runs of left-out numbers that are remembered: more than a window has (one in half a window of the stream space), and who
 /// acknowledges older ones gains nothing by it.
 const MAX_LEFT_OUT: usize = 8;
@@ -37,7 +35,7 @@ pub(crate) enum State {
     InFlight,
     /// Has its verdict; only keeps its place.
     Acknowledged,
-    /// Declared lost; an acknowledgement may still come (spurious loss).
+    /// Declared lost; an acknowledgement may still come (spurious loss). Without `info`, it was never in flight or was given up, and nobody was told of a loss.
     Lost,
 }
 
@@ -129,19 +127,35 @@ impl SentMap {
         }
     }
 
+    pub(crate) fn largest_acknowledged(&self) -> Option<u64> {
+        self.largest_acknowledged
+    }
+
+    /// Forgets a packet that has its verdict; an acknowledgement of it says nothing any more.
+    pub(crate) fn remove_settled(&mut self, number: u64) {
+        if let Ok(position) = self.position(number)
+            && self
+                .ring
+                .get(position)
+                .is_some_and(|sent| matches!(sent.state, State::Lost | State::Acknowledged))
+        {
+            self.ring.remove(position);
+        }
+    }
+
     pub(crate) fn note_largest_acknowledged(&mut self, number: u64) {
         self.largest_acknowledged = self.largest_acknowledged.max(Some(number));
     }
 
-    /// Calls `lost` for every packet in flight that is [`PACKET_THRESHOLD`] packets older than the newest acknowledged one.
-    pub(crate) fn detect_reordered(&mut self, mut lost: impl FnMut(&mut Sent)) {
+    /// Calls `lost` for every packet in flight that is `threshold` packets older than the newest acknowledged one.
+    pub(crate) fn detect_reordered(&mut self, threshold: usize, mut lost: impl FnMut(&mut Sent)) {
         let Some(largest) = self.largest_acknowledged else { return };
         let newest = match self.position(largest) {
             Ok(position) => position,
             // Already dropped from the ring: everything before it has its verdict.
             Err(position) => position.saturating_sub(1),
         };
-        let Some(end) = newest.checked_sub(PACKET_THRESHOLD.saturating_sub(1)) else { return };
+        let Some(end) = newest.checked_sub(threshold.saturating_sub(1)) else { return };
         let end = end.min(self.ring.len());
         let (Ok(from) | Err(from)) = self.position(self.settled_below);
         for sent in self.ring.range_mut(from.min(end)..end) {

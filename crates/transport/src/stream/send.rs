@@ -3,7 +3,7 @@
 use super::recovery::{Retained, Sent, SentMap, State};
 use crate::{
     buffer::{ranges::AckedOffsets, send::SendBuffer},
-    path::recovery::AckBatch,
+    path::{recovery::AckBatch, silence::BASE_MTU},
     transmission::Space,
 };
 use bytes::Bytes;
@@ -32,6 +32,12 @@ pub(crate) struct LostPacket {
     pub(crate) payload: u16,
     pub(crate) fin: bool,
 }
+
+/// Probes of a stream in flight at once; an older one is given up, or they would fill the window and the pool of a path that is
+/// dead for long.
+const MAX_PROBES_IN_FLIGHT: usize = 4;
+/// Probes given up whose acknowledgement would still be understood.
+const MAX_PROBES_REMEMBERED: usize = 64;
 
 /// An acknowledgement named a packet that was never sealed (RFC 9000 §13.1: PROTOCOL_VIOLATION).
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +69,12 @@ pub(crate) struct Send {
     pub(crate) held_bytes: u64,
     /// ECN-CE count of the newest ACK.
     pub(crate) ecn_ce: u64,
+    /// Packets with ECN marks that the peer has counted.
+    pub(crate) ecn_marked: u64,
+    /// Packets of the stream space that were acknowledged.
+    pub(crate) acknowledged_packets: u64,
+    /// Recovery numbers of the newest probes.
+    probes: VecDeque<u64>,
     /// Nothing leaves before this time: the last send failed.
     pub(crate) retry_at_ns: u64,
 }
@@ -86,6 +98,9 @@ impl Send {
             in_flight: 0,
             held_bytes: 0,
             ecn_ce: 0,
+            ecn_marked: 0,
+            acknowledged_packets: 0,
+            probes: VecDeque::new(),
             retry_at_ns: 0,
         }
     }
@@ -221,12 +236,22 @@ impl Send {
         if self.space_mut(space).has_unsent_in(first, last) {
             return Err(UnsentAcknowledged);
         }
-        let Self { stream_space, recovery_space, acknowledged, held_bytes, in_flight, fin, .. } = self;
+        let Self {
+            stream_space,
+            recovery_space,
+            acknowledged,
+            acknowledged_packets,
+            held_bytes,
+            in_flight,
+            fin,
+            ..
+        } = self;
         let map = match space {
             Space::Stream => stream_space,
             Space::Recovery => recovery_space,
         };
         let mut any = false;
+        let newest = map.largest_acknowledged().map_or(last, |largest| largest.max(last));
         map.for_each_in(first, last, |sent| {
             match sent.state {
                 State::Acknowledged => return,
@@ -234,15 +259,30 @@ impl Send {
                     // The ACK overtook the completion: the controller hears of both now.
                     let info = controller.on_sent(now_ns, u32::from(sent.packet_len), false);
                     batch.acknowledge(u64::from(sent.packet_len), info, now_ns);
+                    batch.note_arrival(now_ns, sent.packet_len);
                 }
                 State::InFlight => {
                     *in_flight = in_flight.saturating_sub(1);
                     if let Some(info) = sent.info {
                         batch.acknowledge(u64::from(sent.packet_len), info, sent.sent_ns);
                     }
+                    batch.note_arrival(sent.sent_ns, sent.packet_len);
                 }
                 // Spurious loss: the controller already has its verdict and must not get a second one.
-                State::Lost => {}
+                State::Lost => {
+                    batch.note_arrival(sent.sent_ns, sent.packet_len);
+                    if sent.info.is_some() {
+                        // Numbers of the recovery space jump: they say nothing of how many packets overtook this one.
+                        let counts = space == Space::Stream;
+                        batch.note_late(
+                            sent.sent_ns,
+                            if counts { newest.saturating_sub(sent.number) } else { 0 },
+                        );
+                    }
+                }
+            }
+            if space == Space::Stream {
+                *acknowledged_packets = acknowledged_packets.saturating_add(1);
             }
             sent.state = State::Acknowledged;
             any = true;
@@ -263,9 +303,9 @@ impl Send {
     }
 
     /// Packet-threshold losses of a space, after all its ACK ranges were applied.
-    pub(crate) fn detect_reordered(&mut self, space: Space, batch: &mut AckBatch) {
+    pub(crate) fn detect_reordered(&mut self, space: Space, threshold: usize, batch: &mut AckBatch) {
         let (map, mut ledger) = self.ledger(space);
-        map.detect_reordered(|sent| ledger.lose(sent, batch));
+        map.detect_reordered(threshold, |sent| ledger.lose(sent, batch));
     }
 
     /// A packet was overtaken by 9/8 RTT; lost if it was in flight until now.
@@ -281,22 +321,28 @@ impl Send {
     /// The packets of a space, and beside them what the loss of one changes.
     fn ledger(&mut self, space: Space) -> (&mut SentMap, Ledger<'_>) {
         let Self {
-            stream_space, recovery_space, lost, last_lost, in_flight, held_bytes, acknowledged, ..
+            stream_space,
+            recovery_space,
+            lost,
+            last_lost,
+            in_flight,
+            held_bytes,
+            acknowledged,
+            fin,
+            ..
         } = self;
         let [last_in_stream, last_in_recovery] = last_lost;
         let (map, last_lost) = match space {
             Space::Stream => (stream_space, last_in_stream),
             Space::Recovery => (recovery_space, last_in_recovery),
         };
-        (map, Ledger { lost, last_lost, in_flight, held_bytes, acknowledged })
+        (map, Ledger { lost, last_lost, in_flight, held_bytes, acknowledged, fin: *fin })
     }
 
     /// The next packet to send again; what has been acknowledged meanwhile is dropped.
     pub(crate) fn next_lost(&mut self) -> Option<&LostPacket> {
         while let Some(front) = self.lost.front() {
-            let end = front.offset.saturating_add(u64::from(front.payload));
-            let fin_done = !front.fin || self.fin == Fin::Acknowledged;
-            if fin_done && end <= self.acknowledged.prefix() {
+            if has_arrived(&self.acknowledged, self.fin, front.offset, front.payload, front.fin) {
                 self.held_bytes = self.held_bytes.saturating_sub(u64::from(front.retained.len));
                 self.lost.pop_front();
             } else {
@@ -311,6 +357,39 @@ impl Send {
         if let Some(front) = self.lost.pop_front() {
             self.held_bytes = self.held_bytes.saturating_sub(u64::from(front.retained.len));
         }
+    }
+
+    /// A probe gets `number` of the recovery space. Returns the number and the departure of the one that is given up for it: it
+    /// leaves flight without a verdict.
+    pub(crate) fn note_probe(&mut self, number: u64, controller: &mut Controller) -> Option<(u64, u64)> {
+        if self.in_flight == 0 {
+            self.probes.clear();
+        }
+        self.probes.push_back(number);
+        let index = self.probes.len().checked_sub(MAX_PROBES_IN_FLIGHT.saturating_add(1))?;
+        let old = *self.probes.get(index)?;
+        if self.probes.len() > MAX_PROBES_REMEMBERED
+            && let Some(forgotten) = self.probes.pop_front()
+        {
+            self.recovery_space.remove_settled(forgotten);
+        }
+        let sent = self.recovery_space.get_mut(old).filter(|sent| sent.state == State::InFlight)?;
+        sent.state = State::Lost;
+        sent.info = None;
+        controller.on_discarded(u32::from(sent.packet_len));
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if sent.retained.take().is_some() {
+            self.held_bytes = self.held_bytes.saturating_sub(u64::from(sent.packet_len));
+        }
+        Some((old, sent.sent_ns))
+    }
+
+    /// Whether what would be probed with is larger than every path takes.
+    pub(crate) fn probe_is_large(&self) -> bool {
+        [&self.stream_space, &self.recovery_space]
+            .into_iter()
+            .filter_map(|map| map.first_in_stream())
+            .any(|sent| sent.packet_len > BASE_MTU)
     }
 
     /// Whether a packet of this burst still waits for its verdict.
@@ -334,6 +413,7 @@ impl Send {
             }
         }
         self.lost.clear();
+        self.probes.clear();
         self.buffer.clear();
         self.in_flight = 0;
         self.held_bytes = 0;
@@ -357,6 +437,13 @@ struct Ledger<'a> {
     in_flight: &'a mut u32,
     held_bytes: &'a mut u64,
     acknowledged: &'a AckedOffsets,
+    fin: Fin,
+}
+
+/// Whether what a packet carries is acknowledged, by whatever packet.
+fn has_arrived(acknowledged: &AckedOffsets, known: Fin, offset: u64, payload: u16, fin: bool) -> bool {
+    let end = offset.saturating_add(u64::from(payload));
+    (!fin || known == Fin::Acknowledged) && acknowledged.next_missing(offset..end).is_none()
 }
 
 impl Ledger<'_> {
@@ -374,8 +461,7 @@ impl Ledger<'_> {
                 first_of_run: !follows,
             });
         }
-        let end = sent.offset.saturating_add(u64::from(sent.payload));
-        if !sent.fin && end <= self.acknowledged.prefix() {
+        if has_arrived(self.acknowledged, self.fin, sent.offset, sent.payload, sent.fin) {
             if sent.retained.take().is_some() {
                 *self.held_bytes = self.held_bytes.saturating_sub(u64::from(sent.packet_len));
             }

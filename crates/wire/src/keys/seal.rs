@@ -2,7 +2,7 @@
 
 use super::{nonce, schedule};
 use crate::crypto::{Aead, AeadKey};
-use crate::{SealError, Suite, varint};
+use crate::{AuthError, SealError, Suite, varint};
 use core::fmt;
 use zeroize::Zeroizing;
 
@@ -90,6 +90,18 @@ impl SealKey {
         self.aead
             .seal(&nonce(&self.iv, number), aad, plaintext, ciphertext, tag)
             .map_err(|_| SealError::Cipher)
+    }
+
+    /// Opens what this key sealed in its present phase.
+    pub(crate) fn reopen(
+        &self,
+        number: u64,
+        aad: &[u8],
+        ciphertext: &[u8],
+        tag: &[u8; 16],
+        plaintext: &mut [u8],
+    ) -> Result<(), AuthError> {
+        self.aead.open(&nonce(&self.iv, number), aad, ciphertext, tag, plaintext)
     }
 
     /// Whether `number` can be sealed, before anything is written.

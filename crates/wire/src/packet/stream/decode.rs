@@ -4,7 +4,7 @@ use super::encode::mask;
 use super::tag;
 use crate::codec::Reader;
 use crate::packet::{BIDIRECTIONAL, RELIABLE};
-use crate::{AuthError, ControlKey, Credentials, DecodeError, OpenKey, varint};
+use crate::{AuthError, ControlKey, Credentials, DecodeError, OpenKey, SealKey, varint};
 
 /// Headers of retransmissions are restored in a buffer of this size before they are authenticated; longer ones,
 /// which paceline never sends, in an allocation.
@@ -197,15 +197,36 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// Not authentic, or `out` has another length.
     pub fn open(&self, keys: &OpenKey, control: &ControlKey, out: &mut [u8]) -> Result<(), AuthError> {
+        self.open_with(control, out, |header, auth_tag, out| {
+            keys.open(self.key_phase(), self.original_number, header, self.payload, auth_tag, out)
+        })
+    }
+
+    /// Opens a packet with the key that sealed it, to seal its payload anew; `out` as for [`open`](Self::open).
+    ///
+    /// # Errors
+    /// Not sealed with this key, or in an earlier phase of it, or `out` has another length.
+    pub fn reopen(&self, key: &SealKey, control: &ControlKey, out: &mut [u8]) -> Result<(), AuthError> {
+        if self.key_phase() != key.phase() {
+            return Err(AuthError);
+        }
+        self.open_with(control, out, |header, auth_tag, out| {
+            key.reopen(self.original_number, header, self.payload, auth_tag, out)
+        })
+    }
+
+    fn open_with(
+        &self,
+        control: &ControlKey,
+        out: &mut [u8],
+        aead_open: impl FnOnce(&[u8], &[u8; 16], &mut [u8]) -> Result<(), AuthError>,
+    ) -> Result<(), AuthError> {
         if out.len() != self.payload.len() {
             return Err(AuthError);
         }
         if self.is_probe() {
             return control.verify16(&[self.header], self.auth_tag);
         }
-        let aead_open = |header: &[u8], auth_tag: &[u8; 16], out: &mut [u8]| {
-            keys.open(self.key_phase(), self.original_number, header, self.payload, auth_tag, out)
-        };
         let (true, Some(at)) = (self.retransmission > 0, self.retransmission_at) else {
             return aead_open(self.header, self.auth_tag, out);
         };
