@@ -15,7 +15,12 @@ use napi::{
     sys,
     threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+
+#[cfg(loom)]
+use loom::sync::atomic::AtomicBool;
+#[cfg(not(loom))]
+use std::sync::atomic::AtomicBool;
 
 /// No argument, no result, no error argument, weak, unbounded: at most one call is queued, or two when one was late.
 type Callback = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
@@ -86,7 +91,7 @@ impl Doorbell {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::{

@@ -7,13 +7,14 @@
 use crate::{
     error::Failure,
     stats::{PathStats, Stats},
+    sync::{Mutex, MutexGuard},
     transmission::Outcome,
 };
 use bytes::{Bytes, BytesMut};
 use paceline_handshake::Secret;
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 /// A peer as the application names it. The application picks odd numbers for those it connects to, the worker even ones.

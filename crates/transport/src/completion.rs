@@ -1,7 +1,10 @@
 //! The queue a stream's completions come home to.
 
-use crate::transmission::{Completion, StreamKey};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::{
+    sync::{Mutex, MutexGuard},
+    transmission::{Completion, StreamKey},
+};
+use std::sync::{Arc, PoisonError};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere must not turn into a second one here: the data is a Vec, valid at every step.

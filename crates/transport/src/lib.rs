@@ -27,9 +27,12 @@ mod endpoint;
 mod environment;
 mod error;
 pub mod inspect;
+#[cfg(all(test, loom))]
+mod models;
 mod path;
 pub mod stats;
 mod stream;
+mod sync;
 mod table;
 mod transmission;
 mod worker;

@@ -34,14 +34,17 @@ mod link;
 #[cfg(target_os = "linux")]
 #[cfg_attr(feature = "portable", allow(dead_code))]
 mod linux;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(any(not(target_os = "linux"), feature = "portable"))]
 mod portable;
 mod receive;
 mod runtime;
 mod send;
+mod sync;
 #[cfg(unix)]
 mod sys;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(loom)))]
 mod tests;
 mod verdicts;
 mod wait;
