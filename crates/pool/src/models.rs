@@ -37,7 +37,11 @@ fn the_last_two_handles_in_every_order() {
         other.join().unwrap();
         let stats = pool.stats();
         assert_eq!((stats.lent, stats.lent_bytes, stats.allocated_bytes), (0, 0, MAX_LEN));
-        assert_eq!(pool.take(MAX_LEN, Purpose::Data).unwrap().buffer().len(), MAX_LEN, "the buffer is usable");
+        assert_eq!(
+            pool.take(MAX_LEN, Purpose::Data).unwrap().buffer().len(),
+            MAX_LEN,
+            "the buffer is usable"
+        );
     });
 }
 

@@ -103,7 +103,8 @@ fn a_stream_destroyed_while_its_transmissions_complete() {
 fn commands_are_swapped_in_every_order() {
     every_order(|| {
         let shared = Arc::<Shared>::default();
-        let given = |streams: &[u32]| streams.iter().map(|stream| Command::Finish(*stream)).collect::<Vec<_>>();
+        let given =
+            |streams: &[u32]| streams.iter().map(|stream| Command::Finish(*stream)).collect::<Vec<_>>();
         let other = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {

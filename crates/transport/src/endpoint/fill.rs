@@ -202,6 +202,7 @@ impl Endpoint {
             stream.news.progress |= stream.has_awaited_progress();
             self.announce_progress(key);
         }
+        self.touch_path(path_key);
         self.schedule(transmission, scheduled_ns);
     }
 }

@@ -193,6 +193,7 @@ impl Path {
             pacing_rate: self.controller.rate(),
             mtu: self.mtu,
             cipher_bits: self.secret.suite().key_bits(),
+            scheduled_bytes: self.scheduled_bytes,
             packets_lost: self.packets_lost,
             packets_retransmitted: self.packets_retransmitted,
         }

@@ -1,12 +1,12 @@
 //! A third environment beside `udp` and `sim`, made of two queues: what a world needs is the `Environment` trait and nothing
 //! of transport's inside. Datagrams are handed over without a copy, so that it allocates nothing in its stride.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use bytes::Bytes;
 use paceline_transport::{
-    Backpressure, BurstLimits, Completion, Config, Ecn, Environment, Failure, Kind, Outcome, Received, SECOND,
-    SendError, Step, Transmission, Worker,
+    Backpressure, BurstLimits, Completion, Config, Ecn, Environment, Failure, Kind, Outcome, Received,
+    SECOND, SendError, Step, Transmission, Worker,
     app::{Command, Outbox, Record, Shared, StreamUpdate},
     handshake::Secret,
     pool::{self, Pool, Purpose, Segments},
@@ -173,8 +173,7 @@ impl Environment for Wire {
 
     fn random(&mut self, out: &mut [u8]) {
         for byte in out {
-            self.random =
-                self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
             *byte = (self.random >> 56) as u8;
         }
     }
@@ -255,7 +254,8 @@ pub struct World {
 impl World {
     /// Two nodes; the first asks the second for a path, which is there when this returns.
     pub fn connected(delay_ns: u64, config: &Config, max_rate: Option<u64>) -> Self {
-        let secrets: Arc<[Secret]> = Arc::from([Secret::new(&[7; 32]).unwrap()]);
+        let secrets: Arc<[Secret]> =
+            Arc::from([Secret::new(&std::array::from_fn::<u8, 32, _>(|at| byte_at(at as u64 + 1))).unwrap()]);
         let hub = Rc::new(RefCell::new(Hub {
             now_ns: START_NS,
             delay_ns,
@@ -304,13 +304,16 @@ impl World {
             }
         });
         let mut world = Self { now_ns: START_NS, hub, nodes, steps: 0, around: |_| {} };
-        world.command(A, Command::Connect {
-            peer: PEER,
-            remote: address(B),
-            secrets,
-            handshake_timeout_ns: 10 * SECOND,
-            max_rate,
-        });
+        world.command(
+            A,
+            Command::Connect {
+                peer: PEER,
+                remote: address(B),
+                secrets,
+                handshake_timeout_ns: 10 * SECOND,
+                max_rate,
+            },
+        );
         let end = world.now_ns + 2 * delay_ns + SECOND / 2;
         world.run_until(end, |_| false);
         assert_eq!(world.stats(A).paths, 1, "connected");
@@ -355,7 +358,7 @@ impl World {
         self.hub.borrow_mut().seen.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    pub fn watch(&mut self) {
+    pub fn watch(&self) {
         self.hub.borrow_mut().seen = Some(Vec::new());
     }
 
@@ -470,7 +473,11 @@ impl World {
         }
         for Node { worker, pool, .. } in self.nodes {
             drop(worker);
-            assert_eq!((Arc::strong_count(&pool), pool.stats().lent), (1, 0), "nobody holds the pool any more");
+            assert_eq!(
+                (Arc::strong_count(&pool), pool.stats().lent),
+                (1, 0),
+                "nobody holds the pool any more"
+            );
         }
         stats
     }
