@@ -1,7 +1,7 @@
 //! Everything an endpoint's bounds and behaviour are made of, with defaults from ARCHITECTURE.md, "Bounds and defaults".
 
 use paceline_handshake::Secret;
-use paceline_pacer::Algorithm;
+use paceline_pacer::{Algorithm, START_RATE};
 use std::sync::Arc;
 
 /// One millisecond in ns.
@@ -34,6 +34,8 @@ pub struct Config {
     pub max_schedule_ahead_ns: u64,
     /// Endpoint-wide rate cap, bytes per second.
     pub max_rate: Option<u64>,
+    /// Pacing rate of a path before its first RTT sample, bytes per second. The window is ten packets then, whatever this is.
+    pub initial_rate: u64,
     /// Congestion controller of new paths.
     pub congestion_control: Algorithm,
     /// Prefer AES-256-GCM.
@@ -70,6 +72,7 @@ impl Default for Config {
             max_in_flight_transmissions: 16,
             max_schedule_ahead_ns: 2 * MS,
             max_rate: None,
+            initial_rate: START_RATE,
             congestion_control: Algorithm::Bbr,
             aes_256: false,
             idle_timeout_ns: 30 * SECOND,
@@ -80,6 +83,50 @@ impl Default for Config {
             max_records: 4096,
             secrets: Arc::from([]),
             application: None,
+        }
+    }
+}
+
+/// Bounds that belong together, by what lies between the two hosts. Everything else is as by default.
+///
+/// Chosen from bandwidth × round trip: window and pool must hold it, twice where loss is repaired meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// 10 Gbit/s × 1 ms: little memory, and short queues so that priorities take effect at once.
+    Datacenter,
+    /// 1 Gbit/s × 100 ms: the defaults.
+    Internet,
+    /// 200 Mbit/s × 600 ms: large windows, longer bursts, a gentle start into a queue that is 300 ms away.
+    Satellite,
+}
+
+impl Preset {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Datacenter, Self::Internet, Self::Satellite];
+}
+
+impl Config {
+    /// The defaults, with what `preset` sets. `packages/paceline/src/options.ts` has the same figures; `crates/node` compares.
+    pub fn preset(preset: Preset) -> Self {
+        const MIB: usize = 1 << 20;
+        let config = Self::default();
+        match preset {
+            Preset::Datacenter => Self {
+                initial_window: MIB as u64,
+                max_schedule_ahead_ns: MS,
+                initial_rate: 125_000_000,
+                ..config
+            },
+            Preset::Internet => config,
+            Preset::Satellite => Self {
+                pool_bytes: 96 * MIB,
+                initial_window: MIB as u64,
+                max_window: 32 * MIB as u64,
+                max_schedule_ahead_ns: 4 * MS,
+                max_in_flight_transmissions: 32,
+                initial_rate: 2_500_000,
+                ..config
+            },
         }
     }
 }

@@ -37,7 +37,7 @@ mod table;
 mod transmission;
 mod worker;
 
-pub use config::{Config, MS, SECOND};
+pub use config::{Config, MS, Preset, SECOND};
 pub use endpoint::audit::{Audit, PathAudit, StreamAudit};
 pub use environment::{Backpressure, BurstLimits, Environment, Received};
 pub use error::Failure;

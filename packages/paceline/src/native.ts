@@ -21,6 +21,7 @@ interface NativeDriverOptions {
   initialWindow: number
   maxWindow: number
   maxScheduleAhead: number
+  initialBitrate: number
   maxDatagramSize: number
   disableGso: boolean
   disableGro: boolean

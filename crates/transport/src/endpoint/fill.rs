@@ -66,13 +66,17 @@ impl Endpoint {
             infos.clear();
             let pool = &self.pool;
             let result = match turn {
-                TurnKind::Probe => packets::make_probe(stream, path, pool, infos),
-                TurnKind::Recovery => packets::retransmit_if_room(stream, path, pool, infos),
+                TurnKind::Probe => packets::make_probe(stream, path, pool, std::mem::take(&mut infos)),
+                TurnKind::Recovery => packets::retransmit_if_room(stream, path, pool, &mut infos),
                 TurnKind::Data => {
                     let pool_bytes = self.config.pool_bytes;
-                    burst::make_burst(stream, path, pool, pool_bytes, burst_packets, burst_bytes, infos)
+                    burst::make_burst(stream, path, pool, pool_bytes, burst_packets, burst_bytes, &mut infos)
                 }
             };
+            // A turn that was blocked has not used it.
+            if infos.capacity() > 0 {
+                self.spare_infos.push(infos);
+            }
             match result {
                 Turn::Made(made) => {
                     self.shared.written.give(&mut stream.send.spent);

@@ -20,6 +20,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
+use validation::Address;
 
 /// A path may hold this share of the pool in unacknowledged packets, so that a dead peer is backpressure on itself only.
 const POOL_SHARE: usize = 4;
@@ -89,6 +90,8 @@ impl Path {
         let remote = established.remote;
         let own = if remote.is_ipv4() { config.max_datagram_v4 } else { config.max_datagram_v6 };
         let mtu = own.min(established.peer.max_datagram);
+        let mut controller = Controller::new(config.congestion_control, mtu, seed);
+        controller.set_start_rate(config.initial_rate);
         Self {
             peer,
             remote,
@@ -108,7 +111,7 @@ impl Path {
             incoming: 0,
             replay: ReplayWindow::new(),
             accepted: BTreeMap::new(),
-            controller: Controller::new(config.congestion_control, mtu, seed),
+            controller,
             pacer: Pacer::new(),
             schedule: Schedule::default(),
             line: VecDeque::new(),

@@ -26,7 +26,7 @@ pub(crate) fn make_burst(
     pool_bytes: usize,
     burst_packets: usize,
     burst_bytes: u64,
-    infos: Vec<Info>,
+    infos: &mut Vec<Info>,
 ) -> Turn {
     if !stream.has_new_data() {
         return Turn::Nothing;
@@ -44,7 +44,7 @@ pub(crate) fn make_burst(
         return Turn::Pool;
     }
     let Ok(unfilled) = pool.take(plan.bytes, Purpose::Data) else { return Turn::Pool };
-    plan.seal(stream, unfilled, infos)
+    plan.seal(stream, unfilled, std::mem::take(infos))
 }
 
 /// How many packets the window leaves for a burst; `None`: wait.
@@ -180,3 +180,6 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

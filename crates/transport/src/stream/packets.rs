@@ -42,7 +42,7 @@ pub(crate) fn retransmit_if_room(
     stream: &mut Stream,
     path: &Path,
     pool: &Arc<Pool>,
-    infos: Vec<Info>,
+    infos: &mut Vec<Info>,
 ) -> Turn {
     let Some(lost) = stream.send.next_lost() else { return Turn::Nothing };
     let room = path.window_room();
@@ -52,7 +52,7 @@ pub(crate) fn retransmit_if_room(
     {
         return Turn::Window;
     }
-    make_retransmission(stream, pool, Kind::Retransmission, infos)
+    make_retransmission(stream, pool, Kind::Retransmission, std::mem::take(infos))
 }
 
 /// Space for one packet, from the reserve: retransmissions and probes stay possible when data has taken everything else.
@@ -60,7 +60,12 @@ fn packet_space(pool: &Arc<Pool>, len: usize) -> Option<paceline_pool::Unfilled>
     pool.take(len, Purpose::Reserved).ok()
 }
 
-pub(crate) fn make_probe(stream: &mut Stream, path: &mut Path, pool: &Arc<Pool>, infos: Vec<Info>) -> Turn {
+pub(crate) fn make_probe(
+    stream: &mut Stream,
+    path: &mut Path,
+    pool: &Arc<Pool>,
+    mut infos: Vec<Info>,
+) -> Turn {
     let closing = matches!(stream.phase, Phase::Closing { .. });
     if !closing {
         if stream.send.next_lost().is_some() {
@@ -75,7 +80,7 @@ pub(crate) fn make_probe(stream: &mut Stream, path: &mut Path, pool: &Arc<Pool>,
             // New data asks for an acknowledgement just as well.
             stream.probes_owed = 0;
             let mtu = u64::from(path.mtu);
-            return make_burst(stream, path, pool, usize::MAX, 1, mtu, infos);
+            return make_burst(stream, path, pool, usize::MAX, 1, mtu, &mut infos);
         }
     }
     make_empty_probe(stream, pool, infos)

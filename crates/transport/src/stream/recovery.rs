@@ -160,3 +160,6 @@ impl SentMap {
         self.ring.drain(..)
     }
 }
+
+#[cfg(test)]
+mod tests;

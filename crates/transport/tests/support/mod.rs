@@ -452,7 +452,7 @@ impl World {
                 }
             }
         }
-        node.news.streams.clear();
+        node.news.clear_streams();
         node.shared.received.give(&mut node.spent);
     }
 
