@@ -40,7 +40,8 @@ impl Held {
         if take() {
             return true;
         }
-        self.0.store(false, Ordering::SeqCst);
+        // A swap, not a store: it sees everything that came before a ring that found the flag up, be it behind no lock.
+        self.0.swap(false, Ordering::SeqCst);
         // News that came between the first look and the release did not ring.
         let late = take();
         if late {

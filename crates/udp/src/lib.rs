@@ -28,6 +28,7 @@
 
 mod clock;
 mod counters;
+#[cfg_attr(loom, allow(dead_code))]
 mod environment;
 mod errno;
 mod link;
@@ -43,6 +44,7 @@ mod runtime;
 mod send;
 mod sync;
 #[cfg(unix)]
+#[cfg_attr(loom, allow(dead_code))]
 mod sys;
 #[cfg(all(test, target_os = "linux", not(loom)))]
 mod tests;

@@ -96,9 +96,12 @@ fn two_wakes_at_once() {
             let control = Arc::clone(&control);
             thread::spawn(move || control.ask_to_stop())
         };
-        while !(control.stopping() && control.shared.has_commands()) {
+        loop {
             let stopping = control.stopping();
             let told = control.shared.has_commands();
+            if stopping && told {
+                break;
+            }
             control.waker.park(socket, INTEREST, None, || {
                 (!stopping && control.stopping()) || (!told && control.shared.has_commands())
             });

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //!  application                         worker
-//!  submit commands (mutex)             parked = true
+//!  submit commands (mutex)             parked.swap(true)
 //!  if parked.swap(false): ring         if commands or stop: parked = false, step again
 //!                                      poll {socket, bell} until the deadline
 //!                                      parked = false; silence the bell
 //! ```
 //!
 //! Either the worker's look sees the commands, or the application's swap sees the flag and rings: both orders go through the
-//! inbox mutex (or, for `stop`, sequentially consistent atomics). A ring that nobody waits for ends the next poll at once.
-//! Ringing costs the application 8.7 µs, a swap a few ns (reference/limits.md, "Between threads"), hence the flag.
+//! inbox mutex (or, for `stop`, through the flag, which both sides swap); `models.rs` tries them all. A ring that nobody waits
+//! for ends the next poll at once. Ringing costs the application 8.7 µs, a swap a few ns (reference/limits.md, "Between
+//! threads"), hence the flag.
 
 use crate::{clock, sync::AtomicBool};
 use std::{net::UdpSocket, sync::atomic::Ordering};
@@ -52,18 +53,19 @@ impl Waker {
         deadline_ns: Option<u64>,
         has_work: impl FnOnce() -> bool,
     ) {
-        self.parked.store(true, Ordering::SeqCst);
+        // Swaps, not stores: whoever woke before and did not ring has written before what is looked at from here on.
+        self.parked.swap(true, Ordering::SeqCst);
         if !has_work() {
             let rung = self.bell.poll(socket, interest, || {
                 deadline_ns.map(|deadline| deadline.saturating_sub(clock::now_ns()))
             });
-            self.parked.store(false, Ordering::SeqCst);
+            self.parked.swap(false, Ordering::SeqCst);
             if rung {
                 self.bell.silence();
             }
             return;
         }
-        self.parked.store(false, Ordering::SeqCst);
+        self.parked.swap(false, Ordering::SeqCst);
     }
 }
 
@@ -225,6 +227,7 @@ mod bell {
 
 /// An eventfd and a socket as a model has them. Nothing but a ring or an arrival ends a poll, so a lost wake is a deadlock.
 #[cfg(loom)]
+#[allow(dead_code, reason = "the library without its models")]
 mod bell {
     use super::Interest;
     use loom::sync::{Condvar, Mutex};
@@ -274,7 +277,7 @@ mod bell {
     }
 }
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 impl Waker {
     /// The socket's side of the model.
     pub(crate) const fn bell(&self) -> &Bell {
