@@ -2,7 +2,7 @@
 //! R27 (a slow reader harms nobody else).
 
 use bytes::Bytes;
-use paceline_sim::{Link, NodeId, Rng, Transfer, World};
+use paceline_sim::{FaultKind, Link, NodeId, Rng, Transfer, World};
 use paceline_transport::{
     Config, MS, Preset, SECOND,
     app::{Command, Outbox},
@@ -51,7 +51,7 @@ fn item_1_nothing_is_lent_after_any_run() {
         let streams = 1 + (seed % 9) as u32;
         let report = Transfer { seed, link, streams, bytes: 100_000, ..Transfer::default() }.run().unwrap();
         assert_eq!(report.delivered, u64::from(streams) * 100_000);
-        lost += report.faults.lost;
+        lost += report.faults.get(FaultKind::Loss);
     }
     assert!(lost > 500, "{lost}");
 }

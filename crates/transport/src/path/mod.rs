@@ -20,7 +20,6 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
-use validation::Address;
 
 /// A path may hold this share of the pool in unacknowledged packets, so that a dead peer is backpressure on itself only.
 const POOL_SHARE: usize = 4;
