@@ -18,6 +18,8 @@ pub(crate) struct Numbers {
     pub(crate) initial_window: f64,
     pub(crate) max_window: f64,
     pub(crate) max_schedule_ahead_ms: f64,
+    /// 0 for the default.
+    pub(crate) assumed_rtt_ms: f64,
     /// Bits per second; 0 for the default.
     pub(crate) initial_bitrate: f64,
     /// 0 for the default of each address family.
@@ -39,6 +41,9 @@ impl Numbers {
         // One stream must be able to reach its own maximum.
         config.window_budget = config.window_budget.max(config.max_window);
         config.max_schedule_ahead_ns = ns(self.max_schedule_ahead_ms);
+        if self.assumed_rtt_ms > 0.0 {
+            config.assumed_rtt_ns = ns(self.assumed_rtt_ms);
+        }
         if self.initial_bitrate > 0.0 {
             config.initial_rate = (self.initial_bitrate / 8.0) as u64;
         }
@@ -93,6 +98,7 @@ mod tests {
         max_window: 64.0 * 1_048_576.0,
         max_schedule_ahead_ms: 0.1,
         initial_bitrate: 20e6,
+        assumed_rtt_ms: 600.0,
         max_datagram_size: 0.0,
     };
 
@@ -105,7 +111,7 @@ mod tests {
         assert_eq!(config.idle_timeout_ns, 30_000_000_000);
         assert_eq!(config.max_schedule_ahead_ns, 100_000);
         assert_eq!(config.pool_bytes, 96 << 20);
-        assert_eq!(config.initial_rate, 2_500_000);
+        assert_eq!((config.initial_rate, config.assumed_rtt_ns), (2_500_000, 600_000_000));
         assert_eq!(config.window_budget, 64 << 20);
         assert_eq!((config.max_datagram_v4, config.max_datagram_v6), (1472, 1452));
 
@@ -127,7 +133,7 @@ mod tests {
         for preset in Preset::ALL {
             let config = Config::preset(preset);
             let line = format!(
-                "  {}: {{ poolBytes: {}, initialWindow: {}, maxWindow: {}, maxScheduleAhead: {}, maxInFlightTransmissions: {}, initialBitrate: {}e6 }},",
+                "  {}: {{ poolBytes: {}, initialWindow: {}, maxWindow: {}, maxScheduleAhead: {}, maxInFlightTransmissions: {}, initialBitrate: {}e6, assumedRtt: {} }},",
                 format!("{preset:?}").to_lowercase(),
                 bytes(config.pool_bytes as u64),
                 bytes(config.initial_window),
@@ -135,6 +141,7 @@ mod tests {
                 config.max_schedule_ahead_ns / 1_000_000,
                 config.max_in_flight_transmissions,
                 config.initial_rate * 8 / 1_000_000,
+                config.assumed_rtt_ns / 1_000_000,
             );
             assert!(package.lines().any(|of_package| of_package == line), "options.ts has to say:\n{line}");
         }

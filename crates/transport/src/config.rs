@@ -26,6 +26,9 @@ pub struct Config {
     pub initial_window: u64,
     /// A stream's receive window at most.
     pub max_window: u64,
+    /// Round trip that windows grow by while a path has no RTT of its own, ns: a receiver that never sends data. Twice this is
+    /// the time in which half a window has to be read for it to double.
+    pub assumed_rtt_ns: u64,
     /// Sum of all receive windows above the initial ones.
     pub window_budget: u64,
     /// Transmissions of a stream in the wheel, 1 to 256.
@@ -68,6 +71,7 @@ impl Default for Config {
             send_buffer_bytes: 4 << 20,
             initial_window: 256 << 10,
             max_window: 16 << 20,
+            assumed_rtt_ns: 100 * MS,
             window_budget: 48 << 20,
             max_in_flight_transmissions: 16,
             max_schedule_ahead_ns: 2 * MS,
@@ -108,23 +112,23 @@ impl Preset {
 impl Config {
     /// The defaults, with what `preset` sets. `packages/paceline/src/options.ts` has the same figures; `crates/node` compares.
     pub fn preset(preset: Preset) -> Self {
-        const MIB: usize = 1 << 20;
         let config = Self::default();
         match preset {
             Preset::Datacenter => Self {
-                initial_window: MIB as u64,
+                initial_window: 1 << 20,
                 max_schedule_ahead_ns: MS,
                 initial_rate: 125_000_000,
                 ..config
             },
             Preset::Internet => config,
             Preset::Satellite => Self {
-                pool_bytes: 96 * MIB,
-                initial_window: MIB as u64,
-                max_window: 32 * MIB as u64,
+                pool_bytes: 96 << 20,
+                initial_window: 1 << 20,
+                max_window: 32 << 20,
                 max_schedule_ahead_ns: 4 * MS,
                 max_in_flight_transmissions: 32,
                 initial_rate: 2_500_000,
+                assumed_rtt_ns: 600 * MS,
                 ..config
             },
         }

@@ -22,6 +22,7 @@ interface NativeDriverOptions {
   maxWindow: number
   maxScheduleAhead: number
   initialBitrate: number
+  assumedRtt: number
   maxDatagramSize: number
   disableGso: boolean
   disableGro: boolean

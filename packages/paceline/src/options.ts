@@ -101,10 +101,10 @@ const MiB = 1 << 20
  * bandwidth times round trip: 10 Gbit/s × 1 ms, 1 Gbit/s × 100 ms, 200 Mbit/s × 600 ms.
  */
 export const PRESETS = {
-  datacenter: { poolBytes: 32 * MiB, initialWindow: 1 * MiB, maxWindow: 16 * MiB, maxScheduleAhead: 1, maxInFlightTransmissions: 16, initialBitrate: 1000e6 },
-  internet: { poolBytes: 32 * MiB, initialWindow: 256 * KiB, maxWindow: 16 * MiB, maxScheduleAhead: 2, maxInFlightTransmissions: 16, initialBitrate: 100e6 },
-  satellite: { poolBytes: 96 * MiB, initialWindow: 1 * MiB, maxWindow: 32 * MiB, maxScheduleAhead: 4, maxInFlightTransmissions: 32, initialBitrate: 20e6 },
-} as const satisfies Record<Preset, Partial<BindOptions> & Pick<EndpointSettings, 'initialBitrate'>>
+  datacenter: { poolBytes: 32 * MiB, initialWindow: 1 * MiB, maxWindow: 16 * MiB, maxScheduleAhead: 1, maxInFlightTransmissions: 16, initialBitrate: 1000e6, assumedRtt: 100 },
+  internet: { poolBytes: 32 * MiB, initialWindow: 256 * KiB, maxWindow: 16 * MiB, maxScheduleAhead: 2, maxInFlightTransmissions: 16, initialBitrate: 100e6, assumedRtt: 100 },
+  satellite: { poolBytes: 96 * MiB, initialWindow: 1 * MiB, maxWindow: 32 * MiB, maxScheduleAhead: 4, maxInFlightTransmissions: 32, initialBitrate: 20e6, assumedRtt: 600 },
+} as const satisfies Record<Preset, Partial<BindOptions> & Pick<EndpointSettings, 'initialBitrate' | 'assumedRtt'>>
 
 /** Every option decided; what a driver is made from. */
 export interface EndpointSettings {
@@ -128,6 +128,8 @@ export interface EndpointSettings {
   maxScheduleAhead: number
   /** Of a path before its first round trip; set by the preset. */
   initialBitrate: number
+  /** Milliseconds that receive windows grow by while a path has no round trip of its own; set by the preset. */
+  assumedRtt: number
   maxDatagramSize: number
   disableGso: boolean
   disableGro: boolean
@@ -253,6 +255,7 @@ export function endpointSettings(given: BindOptions | undefined, listens: boolea
     maxWindow: bytes('maxWindow', Math.max(preset.maxWindow, initialWindow), initialWindow),
     maxScheduleAhead: numberOption('options.maxScheduleAhead', options.maxScheduleAhead, preset.maxScheduleAhead, 0.1, 1_000, ' ms'),
     initialBitrate: preset.initialBitrate,
+    assumedRtt: preset.assumedRtt,
     maxDatagramSize: datagram,
     disableGso: booleanOption('options.disableGso', options.disableGso, environmentFlag('PACELINE_DISABLE_GSO')),
     disableGro: booleanOption('options.disableGro', options.disableGro, environmentFlag('PACELINE_DISABLE_GRO')),

@@ -112,15 +112,9 @@ fn item_4_equal_segments_wherever_numbers_and_offsets_grow() {
     for bits in [6, 14, 30, 40] {
         for before in [0_u64, 1, 20, 63, 64] {
             let number = (1_u64 << bits) - before.min(1 << bits);
-            for offset in [
-                0,
-                (1 << 14) - 700,
-                (1 << 14) - 30_000_u64.min(1 << 14),
-                (1 << 30) - 30_000,
-                (1 << 30) - 1,
-                1 << 30,
-                1 << 60,
-            ] {
+            for offset in
+                [0, (1 << 14) - 700, (1 << 14) - 10_000, (1 << 30) - 30_000, (1 << 30) - 1, 1 << 30, 1 << 60]
+            {
                 for (announce, finish) in [(true, false), (false, false), (false, true), (true, true)] {
                     check(number, offset, announce, finish);
                     checked += 1;
