@@ -18,6 +18,10 @@ pub(crate) struct Numbers {
     pub(crate) initial_window: f64,
     pub(crate) max_window: f64,
     pub(crate) max_schedule_ahead_ms: f64,
+    /// 0 for the default.
+    pub(crate) assumed_rtt_ms: f64,
+    /// Bits per second; 0 for the default.
+    pub(crate) initial_bitrate: f64,
     /// 0 for the default of each address family.
     pub(crate) max_datagram_size: f64,
 }
@@ -37,6 +41,12 @@ impl Numbers {
         // One stream must be able to reach its own maximum.
         config.window_budget = config.window_budget.max(config.max_window);
         config.max_schedule_ahead_ns = ns(self.max_schedule_ahead_ms);
+        if self.assumed_rtt_ms > 0.0 {
+            config.assumed_rtt_ns = ns(self.assumed_rtt_ms);
+        }
+        if self.initial_bitrate > 0.0 {
+            config.initial_rate = (self.initial_bitrate / 8.0) as u64;
+        }
         if self.max_datagram_size > 0.0 {
             config.max_datagram_v4 = self.max_datagram_size as u16;
             config.max_datagram_v6 = self.max_datagram_size as u16;
@@ -87,6 +97,8 @@ mod tests {
         initial_window: 1_048_576.0,
         max_window: 64.0 * 1_048_576.0,
         max_schedule_ahead_ms: 0.1,
+        initial_bitrate: 20e6,
+        assumed_rtt_ms: 600.0,
         max_datagram_size: 0.0,
     };
 
@@ -99,12 +111,43 @@ mod tests {
         assert_eq!(config.idle_timeout_ns, 30_000_000_000);
         assert_eq!(config.max_schedule_ahead_ns, 100_000);
         assert_eq!(config.pool_bytes, 96 << 20);
+        assert_eq!((config.initial_rate, config.assumed_rtt_ns), (2_500_000, 600_000_000));
         assert_eq!(config.window_budget, 64 << 20);
         assert_eq!((config.max_datagram_v4, config.max_datagram_v6), (1472, 1452));
 
         Numbers { max_datagram_size: 8972.0, max_bitrate: 0.0, ..NUMBERS }.apply(&mut config);
         assert_eq!((config.max_datagram_v4, config.max_datagram_v6), (8972, 8972));
         assert_eq!(config.max_rate, None);
+    }
+
+    /// `Config::preset` is the one source; what TypeScript shows is compared with it, figure by figure.
+    #[test]
+    fn presets_are_those_of_the_package() {
+        use paceline_transport::Preset;
+
+        let bytes = |bytes: u64| match bytes {
+            bytes if bytes.is_multiple_of(1 << 20) => format!("{} * MiB", bytes >> 20),
+            bytes => format!("{} * KiB", bytes >> 10),
+        };
+        let package = include_str!("../../../packages/paceline/src/options.ts");
+        for preset in Preset::ALL {
+            let config = Config::preset(preset);
+            let line = format!(
+                "  {}: {{ poolBytes: {}, initialWindow: {}, maxWindow: {}, maxScheduleAhead: {}, maxInFlightTransmissions: {}, initialBitrate: {}e6, assumedRtt: {} }},",
+                format!("{preset:?}").to_lowercase(),
+                bytes(config.pool_bytes as u64),
+                bytes(config.initial_window),
+                bytes(config.max_window),
+                config.max_schedule_ahead_ns / 1_000_000,
+                config.max_in_flight_transmissions,
+                config.initial_rate * 8 / 1_000_000,
+                config.assumed_rtt_ns / 1_000_000,
+            );
+            assert!(package.lines().any(|of_package| of_package == line), "options.ts has to say:\n{line}");
+        }
+        // And nothing else differs between them, so that a preset is these figures.
+        let internet = Config::preset(Preset::Internet);
+        assert_eq!(format!("{internet:?}"), format!("{:?}", Config::default()));
     }
 
     #[test]

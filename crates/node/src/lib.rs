@@ -32,6 +32,8 @@ mod doorbell;
 mod driver;
 mod errors;
 mod live;
+#[cfg(all(test, loom))]
+mod models;
 mod news;
 mod options;
 mod peers;

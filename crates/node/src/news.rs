@@ -158,7 +158,7 @@ impl News {
                         tell_ending(update, &mut self.failed, &mut drain.ring).map_err(ring)?;
                         self.at += 1;
                     }
-                    self.outbox.streams.clear();
+                    self.outbox.clear_streams();
                     self.next(Stage::PeersClosed);
                 }
                 Stage::PeersClosed => {

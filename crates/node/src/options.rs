@@ -54,6 +54,10 @@ pub(crate) struct DriverOptions<'env> {
     pub max_window: f64,
     /// Milliseconds.
     pub max_schedule_ahead: f64,
+    /// Bits per second before the first RTT; left out for the default.
+    pub initial_bitrate: Option<f64>,
+    /// Milliseconds; left out for the default.
+    pub assumed_rtt: Option<f64>,
     /// Bytes, 0 for the default.
     pub max_datagram_size: f64,
     /// One datagram per send call.
@@ -91,6 +95,8 @@ impl DriverOptions<'_> {
             initial_window: self.initial_window,
             max_window: self.max_window,
             max_schedule_ahead_ms: self.max_schedule_ahead,
+            initial_bitrate: self.initial_bitrate.unwrap_or_default(),
+            assumed_rtt_ms: self.assumed_rtt.unwrap_or_default(),
             max_datagram_size: self.max_datagram_size,
         }
     }

@@ -80,4 +80,53 @@ mod tests {
         assert_eq!(ring.written(), 8);
         assert_eq!(elements, [1.0, 4.0, 1.0, 0.0, 7.0, 4.0, 3.0, 9.0]);
     }
+
+    /// A million events into rings of every size: what is read back, record by record, is what went in; what did not fit left
+    /// no trace.
+    #[test]
+    fn equals_a_vec_of_events() {
+        let mut state = 1_u64;
+        let mut random = |bound: u64| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (state >> 33) % bound
+        };
+        let (mut pushed, mut refused) = (0_u64, 0_u64);
+        let mut elements = vec![0.0; 2_048];
+        while pushed + refused < 1_000_000 {
+            let size = random(2_048) as usize;
+            elements.fill(-1.0);
+            let mut model: Vec<Vec<f64>> = Vec::new();
+            let mut ring = Ring::new(&mut elements[..size]);
+            for _ in 0..1 + random(200) {
+                let room = size - model.iter().map(Vec::len).sum::<usize>();
+                let (a, b) = (random(1 << 40) as f64, random(1 << 40) as f64);
+                let more: Vec<[f64; 4]> =
+                    (0..random(5) * random(12)).map(|at| [at as f64, a, b, 0.5]).collect();
+                let (result, event) = if random(2) == 0 {
+                    (ring.push(Event::Data, [a, b, 3.0]), vec![4.0, 5.0, a, b, 3.0])
+                } else {
+                    let mut event = vec![9.0, (4 + 4 * more.len()) as f64, a, b];
+                    event.extend(more.iter().flatten());
+                    (ring.push_with(Event::Completion, [a, b], more.iter().copied()), event)
+                };
+                assert_eq!(result.is_ok(), event.len() <= room);
+                if result.is_ok() {
+                    model.push(event);
+                    pushed += 1;
+                } else {
+                    refused += 1;
+                }
+                assert_eq!(ring.written(), model.iter().map(Vec::len).sum::<usize>());
+            }
+            let written = ring.written();
+            let mut rest = &elements[..written];
+            for event in &model {
+                let (one, others) = rest.split_at(rest[1] as usize);
+                assert_eq!(one, event);
+                rest = others;
+            }
+            assert!(rest.is_empty() && elements[written..].iter().all(|element| *element == -1.0));
+        }
+        assert!(pushed > 100_000 && refused > 100_000, "{pushed} pushed, {refused} refused");
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Pacing rate before the first RTT sample, bytes per second: the initial window of ten packets in about a millisecond.
 /// BBR would say 39 MB/s and CUBIC, with an assumed RTT of 333 ms, 86 kB/s.
-const START_RATE: u64 = 12_500_000;
+pub const START_RATE: u64 = 12_500_000;
 
 /// Highest pacing rate: 100 Gbit/s. A rate sample over microseconds can say anything; raw GSO without a cipher does
 /// 24 Gbit/s here (reference/limits.md).
@@ -75,6 +75,7 @@ pub struct Controller {
     judge: LossJudge,
     clock: Monotone,
     max_rate: u64,
+    start_rate: u64,
     epoch: u16,
 }
 
@@ -92,6 +93,7 @@ impl Controller {
             judge: LossJudge::default(),
             clock: Monotone::default(),
             max_rate: MAX_RATE,
+            start_rate: START_RATE,
             epoch: 0,
         }
     }
@@ -192,7 +194,7 @@ impl Controller {
     /// Pacing rate, bytes per second; at least 1.
     pub fn rate(&self) -> u64 {
         if !self.rtt.sampled() {
-            return START_RATE.min(self.max_rate);
+            return self.start_rate.min(self.max_rate);
         }
         let smoothed_ns = self.rtt.smoothed();
         // A rate sample may be infinite.
@@ -211,6 +213,11 @@ impl Controller {
     /// Caps [`rate`](Self::rate), bytes per second; `None` leaves 100 Gbit/s.
     pub fn set_max_rate(&mut self, rate: Option<u64>) {
         self.max_rate = rate.map_or(MAX_RATE, |rate| rate.clamp(1, MAX_RATE));
+    }
+
+    /// The [`rate`](Self::rate) until there is an RTT sample, bytes per second; [`START_RATE`] unless set.
+    pub fn set_start_rate(&mut self, rate: u64) {
+        self.start_rate = rate.clamp(1, MAX_RATE);
     }
 
     /// There was an RTT sample.

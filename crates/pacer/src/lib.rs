@@ -57,6 +57,6 @@ mod tests;
 
 pub use algorithm::Algorithm;
 pub use bucket::TokenBucket;
-pub use controller::{AckEvent, Acked, Controller, Lost};
+pub use controller::{AckEvent, Acked, Controller, Lost, START_RATE};
 pub use engine::SentInfo;
 pub use pacer::Pacer;

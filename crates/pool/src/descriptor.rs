@@ -29,7 +29,7 @@ impl Unfilled {
         Filled { handle: self.handle, len }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn into_handle(self) -> Handle {
         self.handle
     }

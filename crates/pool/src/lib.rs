@@ -65,9 +65,12 @@
 mod class;
 mod config;
 mod descriptor;
+#[cfg(all(test, loom))]
+mod models;
 mod pool;
 mod segments;
 mod slot;
+mod sync;
 
 pub use class::MAX_LEN;
 pub use config::{Config, ConfigError};

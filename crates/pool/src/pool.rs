@@ -5,11 +5,12 @@ use crate::{
     config::{Config, ConfigError},
     descriptor::Unfilled,
     slot::{Handle, Slot},
+    sync::{self, Mutex, MutexGuard},
 };
 use std::{
     error::Error,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 /// What a buffer is wanted for.
@@ -58,7 +59,7 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct State {
     /// Buffers at home, by class. Each is held by nobody else.
-    home: [Vec<Arc<Slot>>; Class::ALL.len()],
+    home: [Vec<sync::Arc<Slot>>; Class::ALL.len()],
     /// Buffers in existence, by class.
     existing: [usize; Class::ALL.len()],
     allocated_bytes: usize,
@@ -117,7 +118,7 @@ impl Pool {
     }
 
     /// Takes a buffer back from its last holder.
-    pub(crate) fn come_home(&self, slot: Arc<Slot>) {
+    pub(crate) fn come_home(&self, slot: sync::Arc<Slot>) {
         let class = Class::of(slot.buffer());
         let mut state = self.lock();
         state.lent -= 1;
@@ -135,7 +136,7 @@ impl State {
     /// Books a buffer of this class as lent: one from home, or room for a new one (`Some(None)`).
     ///
     /// The caller has checked `lent_bytes`, so there is room if everything at home is released.
-    fn lend(&mut self, class: Class, capacity_bytes: usize) -> Option<Option<Arc<Slot>>> {
+    fn lend(&mut self, class: Class, capacity_bytes: usize) -> Option<Option<sync::Arc<Slot>>> {
         let slot = self.home[class as usize].pop();
         if slot.is_none() {
             while class.bytes() > capacity_bytes - self.allocated_bytes {

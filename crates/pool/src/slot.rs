@@ -5,8 +5,11 @@
 //! whole `Arc` home. When the last two are dropped at once, neither may see that; then the slot's own destructor
 //! runs, which is always the last one, and brings home the buffer in a new `Arc`.
 
-use crate::pool::Pool;
-use std::sync::{Arc, Weak};
+use crate::{
+    pool::Pool,
+    sync::{Arc, into_inner},
+};
+use std::sync::Weak;
 
 /// A buffer that knows where it belongs.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ impl Slot {
 
     /// Frees a slot that nobody else holds, without sending it home.
     pub(crate) fn release(slot: Arc<Self>) {
-        if let Some(mut slot) = Arc::into_inner(slot) {
+        if let Some(mut slot) = into_inner(slot) {
             slot.buffer = Box::default();
         }
     }
@@ -76,7 +79,7 @@ impl Drop for Handle {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::{Config, Purpose};

@@ -7,13 +7,14 @@
 use crate::{
     error::Failure,
     stats::{PathStats, Stats},
+    sync::{Mutex, MutexGuard},
     transmission::Outcome,
 };
 use bytes::{Bytes, BytesMut};
 use paceline_handshake::Secret;
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 /// A peer as the application names it. The application picks odd numbers for those it connects to, the worker even ones.
@@ -181,9 +182,25 @@ pub struct Outbox {
     pub records: Vec<Record>,
     /// The answer to [`Command::Shutdown`].
     pub drained: bool,
+    /// Emptied [`StreamUpdate::readable`] on their way back to the worker.
+    pub spare: Vec<Vec<Bytes>>,
 }
 
 impl Outbox {
+    /// Most vectors kept: as many streams have news between two looks of the application before one has to be allocated.
+    const MAX_SPARE: usize = 64;
+
+    /// Application: forgets the streams' updates. Their vectors go back to the worker with the next [`Shared::take_news`].
+    pub fn clear_streams(&mut self) {
+        for update in self.streams.drain(..) {
+            let mut readable = update.readable;
+            if readable.capacity() > 0 && self.spare.len() < Self::MAX_SPARE {
+                readable.clear();
+                self.spare.push(readable);
+            }
+        }
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.streams.is_empty() && self.peers.is_empty() && self.records.is_empty() && !self.drained

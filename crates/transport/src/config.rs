@@ -2,7 +2,7 @@
 
 use crate::handshakes::Handshakes;
 use paceline_handshake::Secret;
-use paceline_pacer::Algorithm;
+use paceline_pacer::{Algorithm, START_RATE};
 use std::sync::Arc;
 
 /// One millisecond in ns.
@@ -37,6 +37,9 @@ pub struct Config {
     pub initial_window: u64,
     /// A stream's receive window at most.
     pub max_window: u64,
+    /// Round trip that windows grow by while a path has no RTT of its own, ns: a receiver that never sends data. Twice this is
+    /// the time in which half a window has to be read for it to double.
+    pub assumed_rtt_ns: u64,
     /// Sum of all receive windows above the initial ones.
     pub window_budget: u64,
     /// Transmissions of a stream in the wheel, 1 to 256.
@@ -45,6 +48,8 @@ pub struct Config {
     pub max_schedule_ahead_ns: u64,
     /// Endpoint-wide rate cap, bytes per second.
     pub max_rate: Option<u64>,
+    /// Pacing rate of a path before its first RTT sample, bytes per second. The window is ten packets then, whatever this is.
+    pub initial_rate: u64,
     /// Congestion controller of new paths.
     pub congestion_control: Algorithm,
     /// Prefer AES-256-GCM.
@@ -85,10 +90,12 @@ impl Default for Config {
             send_buffer_bytes: 4 << 20,
             initial_window: 256 << 10,
             max_window: 16 << 20,
+            assumed_rtt_ns: 100 * MS,
             window_budget: 48 << 20,
             max_in_flight_transmissions: 16,
             max_schedule_ahead_ns: 2 * MS,
             max_rate: None,
+            initial_rate: START_RATE,
             congestion_control: Algorithm::Bbr,
             aes_256: false,
             packets_per_key_phase: 1 << 23,
@@ -102,6 +109,50 @@ impl Default for Config {
             secrets: Arc::from([]),
             application: None,
             handshakes: Handshakes::default(),
+        }
+    }
+}
+
+/// Bounds that belong together, by what lies between the two hosts. Everything else is as by default.
+///
+/// Chosen from bandwidth × round trip: window and pool must hold it, twice where loss is repaired meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// 10 Gbit/s × 1 ms: little memory, and short queues so that priorities take effect at once.
+    Datacenter,
+    /// 1 Gbit/s × 100 ms: the defaults.
+    Internet,
+    /// 200 Mbit/s × 600 ms: large windows, longer bursts, a gentle start into a queue that is 300 ms away.
+    Satellite,
+}
+
+impl Preset {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Datacenter, Self::Internet, Self::Satellite];
+}
+
+impl Config {
+    /// The defaults, with what `preset` sets. `packages/paceline/src/options.ts` has the same figures; `crates/node` compares.
+    pub fn preset(preset: Preset) -> Self {
+        let config = Self::default();
+        match preset {
+            Preset::Datacenter => Self {
+                initial_window: 1 << 20,
+                max_schedule_ahead_ns: MS,
+                initial_rate: 125_000_000,
+                ..config
+            },
+            Preset::Internet => config,
+            Preset::Satellite => Self {
+                pool_bytes: 96 << 20,
+                initial_window: 1 << 20,
+                max_window: 32 << 20,
+                max_schedule_ahead_ns: 4 * MS,
+                max_in_flight_transmissions: 32,
+                initial_rate: 2_500_000,
+                assumed_rtt_ns: 600 * MS,
+                ..config
+            },
         }
     }
 }

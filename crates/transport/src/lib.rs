@@ -31,14 +31,17 @@ mod error;
 pub mod fuzzing;
 mod handshakes;
 pub mod inspect;
+#[cfg(all(test, loom))]
+mod models;
 mod path;
 pub mod stats;
 mod stream;
+mod sync;
 mod table;
 mod transmission;
 mod worker;
 
-pub use config::{Config, MS, ResetKey, SECOND};
+pub use config::{Config, MS, Preset, ResetKey, SECOND};
 pub use endpoint::audit::{Audit, PathAudit, StreamAudit};
 pub use environment::{Backpressure, BurstLimits, Environment, Received};
 pub use error::Failure;

@@ -124,6 +124,8 @@ pub struct PathStats {
     pub mtu: u16,
     /// AES key length of the path's suite, in bits; 0 for an unused slot.
     pub cipher_bits: u16,
+    /// Bytes of stream data scheduled and not yet sent.
+    pub scheduled_bytes: u64,
     /// Packets declared lost.
     pub packets_lost: u64,
     /// Of them, acknowledged later: they were only late.

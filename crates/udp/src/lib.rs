@@ -28,20 +28,25 @@
 
 mod clock;
 mod counters;
+#[cfg_attr(loom, allow(dead_code))]
 mod environment;
 mod errno;
 mod link;
 #[cfg(target_os = "linux")]
 #[cfg_attr(feature = "portable", allow(dead_code))]
 mod linux;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(any(not(target_os = "linux"), feature = "portable"))]
 mod portable;
 mod receive;
 mod runtime;
 mod send;
+mod sync;
 #[cfg(unix)]
+#[cfg_attr(loom, allow(dead_code))]
 mod sys;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(loom)))]
 mod tests;
 mod verdicts;
 mod wait;

@@ -5,6 +5,7 @@ use crate::{
     counters::{Counters, Tally},
     environment::{NativeLink, UdpEnvironment},
     link::{Link, LinkOptions, StartError},
+    sync::AtomicBool,
     wait::Waker,
 };
 use paceline_transport::{
@@ -15,10 +16,7 @@ use paceline_transport::{
 use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
 };
 
@@ -73,9 +71,9 @@ pub struct Runtime {
 
 /// What the thread and its owner share.
 #[derive(Debug)]
-struct Control {
-    shared: Arc<Shared>,
-    waker: Waker,
+pub(crate) struct Control {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) waker: Waker,
     tally: Arc<Tally>,
     stop: AtomicBool,
     failed: AtomicBool,
@@ -84,8 +82,31 @@ struct Control {
 }
 
 impl Control {
-    fn stopping(&self) -> bool {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self {
+            shared: Arc::default(),
+            waker,
+            tally: Arc::default(),
+            stop: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            sharp_timers: AtomicBool::new(false),
+            raised_priority: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Ends the loop after the step it is in, or the wait.
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    /// What a worker that is about to park must not sleep over.
+    pub(crate) fn has_work(&self) -> bool {
+        self.stopping() || self.shared.has_commands()
     }
 }
 
@@ -133,15 +154,7 @@ impl Runtime {
             link.socket().local_addr().map_err(|error| StartError::system("getsockname", bind, error))?;
         let granted_buffers = link.granted_buffers();
         let waker = Waker::new().map_err(|error| StartError::system("eventfd", bind, error))?;
-        let control = Arc::new(Control {
-            shared: Arc::default(),
-            waker,
-            tally: Arc::default(),
-            stop: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
-            sharp_timers: AtomicBool::new(false),
-            raised_priority: AtomicBool::new(false),
-        });
+        let control = Arc::new(Control::new(waker));
         let environment = UdpEnvironment::new(link, pool.clone(), control.tally.clone());
         let thread = {
             let (control, pool) = (control.clone(), pool.clone());
@@ -216,8 +229,7 @@ impl Runtime {
     /// Ends the loop after the step it is in, whatever is left to do, and joins the thread. The socket is closed then.
     /// Does nothing the second time. From the doorbell it only asks for the end, since a thread cannot join itself.
     pub fn stop(&mut self) {
-        self.control.stop.store(true, Ordering::SeqCst);
-        self.control.waker.wake();
+        self.control.ask_to_stop();
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
@@ -244,8 +256,7 @@ fn run<B: Body>(mut body: B, control: &Control, doorbell: &impl Fn()) {
             continue;
         }
         // A worker that is done has nothing to wake up for; it stays until it is stopped.
-        body.environment()
-            .wait(now_ns, &control.waker, &step, || control.stopping() || control.shared.has_commands());
+        body.environment().wait(now_ns, &control.waker, &step, || control.has_work());
     }
 }
 

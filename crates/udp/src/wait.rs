@@ -2,21 +2,19 @@
 //!
 //! ```text
 //!  application                         worker
-//!  submit commands (mutex)             parked = true
+//!  submit commands (mutex)             parked.swap(true)
 //!  if parked.swap(false): ring         if commands or stop: parked = false, step again
 //!                                      poll {socket, bell} until the deadline
 //!                                      parked = false; silence the bell
 //! ```
 //!
 //! Either the worker's look sees the commands, or the application's swap sees the flag and rings: both orders go through the
-//! inbox mutex (or, for `stop`, sequentially consistent atomics). A ring that nobody waits for ends the next poll at once.
-//! Ringing costs the application 8.7 µs, a swap a few ns (reference/limits.md, "Between threads"), hence the flag.
+//! inbox mutex (or, for `stop`, through the flag, which both sides swap); `models.rs` tries them all. A ring that nobody waits
+//! for ends the next poll at once. Ringing costs the application 8.7 µs, a swap a few ns (reference/limits.md, "Between
+//! threads"), hence the flag.
 
-use crate::clock;
-use std::{
-    net::UdpSocket,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use crate::{clock, sync::AtomicBool};
+use std::{net::UdpSocket, sync::atomic::Ordering};
 
 /// What the worker wants to hear of its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +53,23 @@ impl Waker {
         deadline_ns: Option<u64>,
         has_work: impl FnOnce() -> bool,
     ) {
-        self.parked.store(true, Ordering::SeqCst);
+        // Swaps, not stores: whoever woke before and did not ring has written before what is looked at from here on.
+        self.parked.swap(true, Ordering::SeqCst);
         if !has_work() {
             let rung = self.bell.poll(socket, interest, || {
                 deadline_ns.map(|deadline| deadline.saturating_sub(clock::now_ns()))
             });
-            self.parked.store(false, Ordering::SeqCst);
+            self.parked.swap(false, Ordering::SeqCst);
             if rung {
                 self.bell.silence();
             }
             return;
         }
-        self.parked.store(false, Ordering::SeqCst);
+        self.parked.swap(false, Ordering::SeqCst);
     }
 }
 
-#[cfg(all(target_os = "linux", not(feature = "portable")))]
+#[cfg(all(target_os = "linux", not(feature = "portable"), not(loom)))]
 mod bell {
     use super::Interest;
     use crate::sys;
@@ -121,7 +120,7 @@ mod bell {
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
+#[cfg(all(not(all(target_os = "linux", not(feature = "portable"))), not(loom)))]
 mod bell {
     use super::Interest;
     use std::{
@@ -223,6 +222,66 @@ mod bell {
         // SAFETY: pointer and count describe (the front of) `fds`, which outlives the call.
         let found = unsafe { WSAPoll(fds.as_mut_ptr(), count, timeout_ms) };
         (found > 0 && fds[0].revents != 0, found > 0 && fds[1].revents != 0)
+    }
+}
+
+/// An eventfd and a socket as a model has them. Nothing but a ring or an arrival ends a poll, so a lost wake is a deadlock.
+#[cfg(loom)]
+#[allow(dead_code, reason = "the library without its models")]
+mod bell {
+    use super::Interest;
+    use loom::sync::{Condvar, Mutex};
+    use std::net::UdpSocket;
+
+    #[derive(Debug, Default)]
+    struct State {
+        rings: bool,
+        arrived: bool,
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Bell(Mutex<State>, Condvar);
+
+    impl Bell {
+        pub(crate) fn new() -> std::io::Result<Self> {
+            Ok(Self::default())
+        }
+
+        pub(crate) fn ring(&self) {
+            self.0.lock().expect("a model").rings = true;
+            self.1.notify_one();
+        }
+
+        pub(crate) fn silence(&self) {
+            self.0.lock().expect("a model").rings = false;
+        }
+
+        /// Something arrives at the socket.
+        pub(crate) fn arrive(&self) {
+            self.0.lock().expect("a model").arrived = true;
+            self.1.notify_one();
+        }
+
+        /// Takes what arrived.
+        pub(crate) fn receive(&self) -> bool {
+            std::mem::take(&mut self.0.lock().expect("a model").arrived)
+        }
+
+        pub(crate) fn poll(&self, _: &UdpSocket, _: Interest, _: impl Fn() -> Option<u64>) -> bool {
+            let mut state = self.0.lock().expect("a model");
+            while !(state.rings || state.arrived) {
+                state = self.1.wait(state).expect("a model");
+            }
+            state.rings
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+impl Waker {
+    /// The socket's side of the model.
+    pub(crate) const fn bell(&self) -> &Bell {
+        &self.bell
     }
 }
 

@@ -21,6 +21,8 @@ interface NativeDriverOptions {
   initialWindow: number
   maxWindow: number
   maxScheduleAhead: number
+  initialBitrate: number
+  assumedRtt: number
   maxDatagramSize: number
   disableGso: boolean
   disableGro: boolean

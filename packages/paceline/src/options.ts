@@ -96,12 +96,15 @@ export interface CloseOptions extends WaitOptions {
 const KiB = 1 << 10
 const MiB = 1 << 20
 
-/** What a preset sets. Chosen from bandwidth times round trip (10 Gbit/s × 1 ms, 1 Gbit/s × 100 ms, 200 Mbit/s × 600 ms), not measured. */
+/**
+ * What a preset sets: the figures of `Config::preset` (crates/transport/src/config.rs), whose tests compare them. Chosen from
+ * bandwidth times round trip: 10 Gbit/s × 1 ms, 1 Gbit/s × 100 ms, 200 Mbit/s × 600 ms.
+ */
 export const PRESETS = {
-  datacenter: { poolBytes: 32 * MiB, initialWindow: 1 * MiB, maxWindow: 16 * MiB, maxScheduleAhead: 1, maxInFlightTransmissions: 16 },
-  internet: { poolBytes: 32 * MiB, initialWindow: 256 * KiB, maxWindow: 16 * MiB, maxScheduleAhead: 2, maxInFlightTransmissions: 16 },
-  satellite: { poolBytes: 96 * MiB, initialWindow: 1 * MiB, maxWindow: 32 * MiB, maxScheduleAhead: 4, maxInFlightTransmissions: 32 },
-} as const satisfies Record<Preset, Partial<BindOptions>>
+  datacenter: { poolBytes: 32 * MiB, initialWindow: 1 * MiB, maxWindow: 16 * MiB, maxScheduleAhead: 1, maxInFlightTransmissions: 16, initialBitrate: 1000e6, assumedRtt: 100 },
+  internet: { poolBytes: 32 * MiB, initialWindow: 256 * KiB, maxWindow: 16 * MiB, maxScheduleAhead: 2, maxInFlightTransmissions: 16, initialBitrate: 100e6, assumedRtt: 100 },
+  satellite: { poolBytes: 96 * MiB, initialWindow: 1 * MiB, maxWindow: 32 * MiB, maxScheduleAhead: 4, maxInFlightTransmissions: 32, initialBitrate: 20e6, assumedRtt: 600 },
+} as const satisfies Record<Preset, Partial<BindOptions> & Pick<EndpointSettings, 'initialBitrate' | 'assumedRtt'>>
 
 /** Every option decided; what a driver is made from. */
 export interface EndpointSettings {
@@ -123,6 +126,10 @@ export interface EndpointSettings {
   initialWindow: number
   maxWindow: number
   maxScheduleAhead: number
+  /** Of a path before its first round trip; set by the preset. */
+  initialBitrate: number
+  /** Milliseconds that receive windows grow by while a path has no round trip of its own; set by the preset. */
+  assumedRtt: number
   maxDatagramSize: number
   disableGso: boolean
   disableGro: boolean
@@ -247,6 +254,8 @@ export function endpointSettings(given: BindOptions | undefined, listens: boolea
     initialWindow,
     maxWindow: bytes('maxWindow', Math.max(preset.maxWindow, initialWindow), initialWindow),
     maxScheduleAhead: numberOption('options.maxScheduleAhead', options.maxScheduleAhead, preset.maxScheduleAhead, 0.1, 1_000, ' ms'),
+    initialBitrate: preset.initialBitrate,
+    assumedRtt: preset.assumedRtt,
     maxDatagramSize: datagram,
     disableGso: booleanOption('options.disableGso', options.disableGso, environmentFlag('PACELINE_DISABLE_GSO')),
     disableGro: booleanOption('options.disableGro', options.disableGro, environmentFlag('PACELINE_DISABLE_GRO')),

@@ -84,9 +84,9 @@ impl Endpoint {
             let result = match turn {
                 TurnKind::Probe => {
                     let max_in_flight = self.config.max_in_flight_transmissions;
-                    packets::make_probe(stream, path, pool, max_in_flight, infos)
+                    packets::make_probe(stream, path, pool, max_in_flight, std::mem::take(&mut infos))
                 }
-                TurnKind::Recovery => packets::retransmit_if_room(stream, path, pool, infos),
+                TurnKind::Recovery => packets::retransmit_if_room(stream, path, pool, &mut infos),
                 TurnKind::Data => {
                     let pool_bytes = self.config.pool_bytes;
                     let entropy = &mut self.entropy;
@@ -97,12 +97,16 @@ impl Endpoint {
                         pool_bytes,
                         burst_packets,
                         burst_bytes,
-                        infos,
+                        &mut infos,
                         entropy,
                     )
                 }
             };
             Self::charge_held(path, stream);
+            // A turn that was blocked has not used it.
+            if infos.capacity() > 0 {
+                self.spare_infos.push(infos);
+            }
             match result {
                 Turn::Made(made) => {
                     self.shared.written.give(&mut stream.send.spent);
@@ -233,6 +237,7 @@ impl Endpoint {
             stream.news.progress |= stream.has_awaited_progress();
             self.announce_progress(key);
         }
+        self.touch_path(path_key);
         self.schedule(transmission, scheduled_ns);
     }
 }

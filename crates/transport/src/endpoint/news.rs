@@ -86,7 +86,7 @@ impl Endpoint {
         let mut outbox = shared.outbox();
         // A peer is told of before its streams, whenever the application looks.
         outbox.peers.append(&mut self.outbox.peers);
-        let Outbox { epoch, streams, .. } = &mut *outbox;
+        let Outbox { epoch, streams, spare, .. } = &mut *outbox;
         let index = match stream.update {
             Some((at, index))
                 if at == *epoch && streams.get(index).is_some_and(|update| update.stream == stream.id) =>
@@ -94,7 +94,8 @@ impl Endpoint {
                 index
             }
             _ => {
-                streams.push(StreamUpdate { stream: stream.id, ..StreamUpdate::default() });
+                let readable = spare.pop().unwrap_or_default();
+                streams.push(StreamUpdate { stream: stream.id, readable, ..StreamUpdate::default() });
                 streams.len().saturating_sub(1)
             }
         };

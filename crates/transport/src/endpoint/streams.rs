@@ -20,8 +20,6 @@ use paceline_wire::{Credentials, Opener, StreamKeys};
 
 /// Queue ids are below 2^28 before they wrap, so that they fit a 4-byte varint with the two flag bits.
 const QUEUE_ID_BITS: u32 = 28;
-/// Assumed while a path has no RTT of its own (a receiver that never sends data): windows grow rather than not.
-const UNKNOWN_RTT_NS: u64 = 100 * MS;
 /// Below this a stream would send a key change with almost every packet.
 const MIN_PACKETS_PER_KEY_PHASE: u64 = 3;
 /// What a stream that never said so ends with.
@@ -197,7 +195,7 @@ impl Endpoint {
             .path
             .and_then(|path| self.paths.get(path))
             .filter(|path| path.controller.has_rtt())
-            .map_or(UNKNOWN_RTT_NS, |path| path.controller.smoothed_rtt());
+            .map_or(self.config.assumed_rtt_ns, |path| path.controller.smoothed_rtt());
         // A wake of the application's thread is part of every round trip it takes part in.
         let rtt = rtt.max(10 * MS);
         let tell = stream.recv.window.consume(bytes, now_ns, rtt, &mut self.budget);

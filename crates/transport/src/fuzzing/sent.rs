@@ -166,7 +166,7 @@ pub fn sent_map(data: &[u8]) -> Reach {
             4 | 5 => {
                 let first = input.varint();
                 world.acknowledge(space, first, first.saturating_add(u64::from(input.u8())));
-                world.send.detect_reordered(space, &mut world.batch);
+                world.send.detect_reordered(space, 3, &mut world.batch);
                 acknowledged = true;
             }
             6 => {

@@ -130,6 +130,8 @@ impl Path {
         let remote = established.remote;
         let own = if remote.is_ipv4() { config.max_datagram_v4 } else { config.max_datagram_v6 };
         let mtu = own.min(established.peer.max_datagram);
+        let mut controller = Controller::new(config.congestion_control, mtu, seed);
+        controller.set_start_rate(config.initial_rate);
         Self {
             peer,
             remote,
@@ -158,7 +160,7 @@ impl Path {
             incoming: 0,
             replay: ReplayWindow::new(),
             accepted: BTreeMap::new(),
-            controller: Controller::new(config.congestion_control, mtu, seed),
+            controller,
             pacer: Pacer::new(),
             schedule: Schedule::default(),
             line: VecDeque::new(),
@@ -285,6 +287,7 @@ impl Path {
             pacing_rate: self.controller.rate(),
             mtu: self.mtu,
             cipher_bits: self.secret.suite().key_bits(),
+            scheduled_bytes: self.scheduled_bytes,
             packets_lost: self.packets_lost,
             packets_spuriously_lost: self.packets_spuriously_lost,
             packets_retransmitted: self.packets_retransmitted,

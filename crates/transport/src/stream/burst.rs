@@ -26,7 +26,7 @@ pub(crate) fn make_burst(
     pool_bytes: usize,
     burst_packets: usize,
     burst_bytes: u64,
-    infos: Vec<Info>,
+    infos: &mut Vec<Info>,
     entropy: &mut Entropy,
 ) -> Turn {
     if !stream.has_new_data() || !stream.key_allows() {
@@ -47,7 +47,7 @@ pub(crate) fn make_burst(
         return Turn::Pool;
     }
     let Ok(unfilled) = pool.take(plan.bytes, Purpose::Data) else { return Turn::Pool };
-    plan.seal(stream, unfilled, infos)
+    plan.seal(stream, unfilled, std::mem::take(infos))
 }
 
 /// How many packets the window leaves for a burst; `None`: wait.
@@ -230,3 +230,6 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

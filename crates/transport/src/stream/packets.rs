@@ -43,7 +43,7 @@ pub(crate) fn retransmit_if_room(
     stream: &mut Stream,
     path: &Path,
     pool: &Arc<Pool>,
-    infos: Vec<Info>,
+    infos: &mut Vec<Info>,
 ) -> Turn {
     let Some(lost) = stream.send.next_lost() else { return Turn::Nothing };
     if path.address.room() < u64::from(lost.retained.len) {
@@ -55,7 +55,7 @@ pub(crate) fn retransmit_if_room(
     if room < u64::from(lost.retained.len) && !path.is_quiet() && !fast {
         return Turn::Window;
     }
-    make_again(stream, path, pool, Kind::Retransmission, infos)
+    make_again(stream, path, pool, Kind::Retransmission, std::mem::take(infos))
 }
 
 /// Sends the oldest lost packet again: as a patched copy, or, where the path has become too narrow for it, sealed anew in pieces.
@@ -76,7 +76,7 @@ pub(crate) fn make_probe(
     path: &mut Path,
     pool: &Arc<Pool>,
     max_in_flight: u32,
-    infos: Vec<Info>,
+    mut infos: Vec<Info>,
 ) -> Turn {
     let closing = matches!(stream.phase, Phase::Closing { .. });
     // To an unproven address only the smallest probe: its acknowledgement proves the address.
@@ -99,8 +99,8 @@ pub(crate) fn make_probe(
         {
             // New data asks for an acknowledgement just as well. What stops it does not stop a probe.
             let mut no_skip = Entropy::default();
-            return match make_burst(stream, path, pool, usize::MAX, 1, mtu, infos, &mut no_skip) {
-                Turn::Window | Turn::Pool => make_empty_probe(stream, pool, Vec::new()),
+            return match make_burst(stream, path, pool, usize::MAX, 1, mtu, &mut infos, &mut no_skip) {
+                Turn::Window | Turn::Pool => make_empty_probe(stream, pool, infos),
                 turn => {
                     stream.probes_owed = 0;
                     turn

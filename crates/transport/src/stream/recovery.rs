@@ -214,3 +214,6 @@ impl SentMap {
         self.ring.drain(..)
     }
 }
+
+#[cfg(test)]
+mod tests;
