@@ -355,6 +355,49 @@ fn probes_of_what_lies_behind_64_gaps_do_not_stall_a_stream() {
 }
 
 #[test]
+fn a_rate_cap_is_shared_by_turns() {
+    // Seed 5981: small bursts of a lossy path took every token that another path's larger burst waited for.
+    let server = NodePlan {
+        pool_bytes: 2 << 20,
+        pool_reserve_bytes: 256 << 10,
+        max_rate: Some(536_391),
+        max_in_flight_transmissions: 64,
+        max_schedule_ahead_ns: MS / 10,
+        idle_timeout_ns: 2 * SECOND,
+        send_buffer_bytes: 64 << 10,
+        ..NodePlan::default()
+    };
+    let client = NodePlan { idle_timeout_ns: 2 * SECOND, cubic: true, ..NodePlan::default() };
+    let narrow = Link { delay_ns: 165_000, rate: Some(1_250_000), queue_bytes: 32 << 10, ..Link::default() };
+    let wide = Link { delay_ns: 605_000, rate: Some(5_000_000), queue_bytes: 32 << 10, ..Link::default() };
+    let loss = FaultPlan {
+        kind: FaultKind::Loss,
+        at_ns: 0,
+        for_ns: 4 * SECOND,
+        every_ns: None,
+        target: Target::Pair { pair: 1, there: false, back: true },
+        amount: 203_455,
+        extra: 0,
+    };
+    let mut scenario = scenario([server, client.clone()], wide, 10_082, vec![loss]);
+    scenario.nodes.push(client);
+    scenario.pairs.push(PairPlan { there: narrow.clone(), back: narrow, both_roles: true });
+    let small = scenario.streams[0].clone();
+    for (priority, bytes) in [(1, 645_277), (5, 322_638)] {
+        let there = HalfPlan::bulk(bytes);
+        scenario.streams.push(StreamPlan { pair: 1, priority, there, ..small.clone() });
+    }
+    for (seed, at_ms) in (0..10).zip([0, 1, 2, 3, 5, 10, 20, 50, 100, 200]) {
+        scenario.seed = seed;
+        scenario.streams[0].at_ns = at_ms * MS;
+        let verdict = run_scenario(&scenario, false);
+        assert!(verdict.is_ok(), "{}", verdict.explain().unwrap_or_default());
+        assert!(verdict.faults.get(FaultKind::Loss) > 10);
+        assert_eq!(verdict.bytes, scenario.bytes());
+    }
+}
+
+#[test]
 fn a_checker_that_is_given_a_broken_world_says_so() {
     // The clock of R4: a world whose link stays down must be reported as one that hangs or fails, not as a good one.
     let fault = FaultPlan {

@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
 
     fn audit(&mut self) -> Result<(), String> {
         for index in 0..self.nodes.len() {
-            self.checker.audit(&self.world, self.nodes[index].id, self.audit_every == 1)?;
+            self.checker.audit(&self.world, self.nodes[index].id)?;
         }
         Ok(())
     }
