@@ -19,8 +19,6 @@ struct Crest {
     window: u64,
     /// Bytes of probes that had left by then.
     probes: u64,
-    schedule: u64,
-    schedule_before: u64,
 }
 
 #[derive(Debug, Default)]
@@ -58,28 +56,16 @@ impl Figures {
         self.crests.retain(|(of, _), _| *of != node.index());
     }
 
-    /// Returns how many comparisons were made, and the length of the wheel. What holds at the time of scheduling only is looked
-    /// at where no step was left out.
-    pub(super) fn audit(
-        &mut self,
-        world: &World,
-        node: NodeId,
-        every_step: bool,
-    ) -> Result<(u64, u64), String> {
+    /// Returns how many comparisons were made, and the length of the wheel.
+    pub(super) fn audit(&mut self, world: &World, node: NodeId) -> Result<(u64, u64), String> {
         let audit = world.audit(node);
         let stats = world.stats(node).endpoint;
-        self.check(node, &audit, &stats, every_step)
+        self.check(node, &audit, &stats)
             .map_err(|what| format!("node {}: {what}", node.index()))
             .map(|checked| (checked, audit.wheel_len as u64))
     }
 
-    fn check(
-        &mut self,
-        node: NodeId,
-        audit: &Audit,
-        stats: &EndpointStats,
-        every_step: bool,
-    ) -> Result<u64, String> {
+    fn check(&mut self, node: NodeId, audit: &Audit, stats: &EndpointStats) -> Result<u64, String> {
         same("streams", audit.streams_counted, audit.streams_len as u64)?;
         same("named streams", audit.streams_named, audit.streams_len)?;
         same("window budget", audit.window_budget_left, audit.window_budget_recomputed)?;
@@ -92,8 +78,7 @@ impl Figures {
         let waiting: u64 = audit.streams.iter().map(|stream| u64::from(stream.pending_recomputed)).sum();
         same("transmissions without a verdict", open, waiting)?;
         for path in &audit.paths {
-            self.check_path(node, path, every_step)
-                .map_err(|what| format!("path to {}: {what}", path.remote))?;
+            self.check_path(node, path).map_err(|what| format!("path to {}: {what}", path.remote))?;
         }
         let max_in_flight = self.max_in_flight.get(node.index()).copied().unwrap_or(u32::MAX);
         for stream in &audit.streams {
@@ -102,7 +87,7 @@ impl Figures {
         Ok(8 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
     }
 
-    fn check_path(&mut self, node: NodeId, path: &PathAudit, every_step: bool) -> Result<(), String> {
+    fn check_path(&mut self, node: NodeId, path: &PathAudit) -> Result<(), String> {
         same("bytes in flight", path.bytes_in_flight, path.in_flight_recomputed)?;
         same("scheduled bytes", path.scheduled_bytes, path.scheduled_recomputed)?;
         same("held bytes", path.held_bytes, path.held_recomputed)?;
@@ -120,15 +105,8 @@ impl Figures {
         // RFC 9002 §7.3.2: one packet when recovery begins.
         let allowed = crest.window + (probes - crest.probes) + u64::from(path.mtu);
         at_most("bytes in flight", path.bytes_in_flight, allowed)?;
-        // What a node does in several steps at one instant is seen once: the limit before it counts, too.
-        let before = std::mem::replace(&mut crest.schedule_before, path.schedule_limit);
-        let highest = crest.schedule.max(before).max(path.schedule_limit);
-        crest.schedule = if path.scheduled_bytes == 0 { path.schedule_limit } else { highest };
-        if !every_step {
-            return Ok(());
-        }
-        let data = path.scheduled_bytes - path.scheduled_recovery.min(path.scheduled_bytes);
-        at_most("scheduled bytes", data, highest)
+        // The limit falls with the rate; it counts when something is scheduled.
+        at_most("scheduled bytes", path.scheduled_bytes, path.schedule_granted)
     }
 }
 

@@ -62,8 +62,8 @@ impl Checker {
     }
 
     /// A node's figures, recomputed. Costs O(streams + packets in flight).
-    pub(crate) fn audit(&mut self, world: &World, node: NodeId, every_step: bool) -> Result<(), String> {
-        let (checked, wheel) = self.figures.audit(world, node, every_step)?;
+    pub(crate) fn audit(&mut self, world: &World, node: NodeId) -> Result<(), String> {
+        let (checked, wheel) = self.figures.audit(world, node)?;
         self.checked += checked;
         self.longest_wheel = self.longest_wheel.max(wheel);
         Ok(())

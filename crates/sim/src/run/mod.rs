@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
 
     fn audit(&mut self) -> Result<(), String> {
         for index in 0..self.nodes.len() {
-            self.checker.audit(&self.world, self.nodes[index].id, self.audit_every == 1)?;
+            self.checker.audit(&self.world, self.nodes[index].id)?;
         }
         Ok(())
     }
@@ -337,16 +337,19 @@ impl<'a> Run<'a> {
         while let Some(entry) = self.events.first_entry()
             && entry.key().0 <= now_ns
         {
+            let at_ns = entry.key().0;
             match entry.remove() {
                 Event::Connect { pair, reversed } => self.connect(pair, reversed),
                 Event::Open(stream) => self.open(stream),
                 Event::ClosePeer(close) => self.close_peer(close),
                 Event::FaultBegins(fault) => self.begin_fault(fault)?,
                 Event::FaultEnds(fault) => self.end_fault(fault),
-                Event::Wake(stream, side) => {
-                    self.streams[stream].sides[side].wake_ns = None;
+                // An earlier wake has taken the place of a stale one, which must not begin a chain of its own.
+                Event::Wake(stream, side) if self.side(stream, side).wake_ns == Some(at_ns) => {
+                    self.side(stream, side).wake_ns = None;
                     self.play_side(stream, side);
                 }
+                Event::Wake(..) => {}
                 Event::ReadersGoOn(node) => self.readers_go_on(node),
                 Event::Inject { to, bytes } => self.world.inject(ATTACKER, to, &bytes),
             }

@@ -35,7 +35,7 @@ pub struct Heard {
 }
 
 /// Byte of a stream at an offset.
-fn byte_at(offset: u64) -> u8 {
+pub fn byte_at(offset: u64) -> u8 {
     (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 

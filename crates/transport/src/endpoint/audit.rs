@@ -74,6 +74,8 @@ pub struct PathAudit {
     pub scheduled_recovery: u64,
     /// What may be scheduled ahead now, bytes.
     pub schedule_limit: u64,
+    /// What could be scheduled ahead when something last was, bytes.
+    pub schedule_granted: u64,
     /// A burst now, bytes.
     pub burst_bytes: u64,
     /// Packets retained, as counted, bytes.
@@ -288,6 +290,7 @@ impl Endpoint {
             scheduled_recomputed: waiting.bytes,
             scheduled_recovery: waiting.recovery_bytes,
             schedule_limit: path.schedule_limit(self.config.max_schedule_ahead_ns, burst_bytes),
+            schedule_granted: path.schedule_granted,
             burst_bytes,
             held_bytes: path.held_bytes,
             held_recomputed: sums.held,

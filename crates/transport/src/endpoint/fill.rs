@@ -109,6 +109,7 @@ impl Endpoint {
             }
             match result {
                 Turn::Made(made) => {
+                    path.schedule_granted = limit;
                     self.shared.written.give(&mut stream.send.spent);
                     Self::end_turn(stream, path, turn, made.segments.total_len() as u64, burst_bytes);
                     self.enqueue(stream_key, key, made, now_ns);

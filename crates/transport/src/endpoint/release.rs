@@ -21,11 +21,24 @@ fn is_orphan(transmission: &Transmission) -> bool {
     matches!(&transmission.owner, Owner::Stream(queue) if queue.upgrade().is_none())
 }
 
+/// Not now.
+struct Refused {
+    /// When to ask again, ns.
+    until_ns: u64,
+    /// By the endpoint's rate cap rather than by the path's pacer.
+    capped: bool,
+}
+
 /// Whether `bytes` of a path may leave now, or when to ask again: the endpoint's rate cap, and the path's train after a late
 /// wake.
-fn admit(path: &mut Path, mut bucket: Option<&mut TokenBucket>, bytes: u64, now_ns: u64) -> Result<(), u64> {
+fn admit(
+    path: &mut Path,
+    mut bucket: Option<&mut TokenBucket>,
+    bytes: u64,
+    now_ns: u64,
+) -> Result<(), Refused> {
     if let Some(bucket) = &mut bucket {
-        bucket.take(now_ns, bytes)?;
+        bucket.take(now_ns, bytes).map_err(|until_ns| Refused { until_ns, capped: true })?;
     }
     let rate = path.controller.rate();
     let burst = path.pacer.burst_packets(&path.controller, path.mtu, usize::MAX, MAX_BURST_BYTES);
@@ -36,7 +49,7 @@ fn admit(path: &mut Path, mut bucket: Option<&mut TokenBucket>, bytes: u64, now_
     {
         bucket.refund(bytes);
     }
-    verdict
+    verdict.map_err(|until_ns| Refused { until_ns, capped: false })
 }
 
 pub(super) fn token_bucket(rate: u64, now_ns: u64) -> TokenBucket {
@@ -90,52 +103,82 @@ impl Endpoint {
             return;
         }
         let Some(key) = transmission.path else { return self.due.push_back(transmission) };
+        let capped_until_ns = self.capped_until_ns();
         let Some(path) = self.paths.get_mut(key) else { return self.due.push_back(transmission) };
         // Whoever comes while somebody waits goes behind him, or packets of one number space would overtake each other.
-        let verdict = if path.line.is_empty() {
-            admit(path, self.bucket.as_mut(), bytes, now_ns)
+        let verdict = if !path.line.is_empty() {
+            Err(Refused { until_ns: path.line_until_ns, capped: path.line_capped })
+        } else if let Some(until_ns) = capped_until_ns {
+            Err(Refused { until_ns, capped: true })
         } else {
-            Err(path.line_until_ns)
+            admit(path, self.bucket.as_mut(), bytes, now_ns)
         };
         match verdict {
             Ok(()) => self.due.push_back(transmission),
-            Err(until_ns) => {
+            Err(Refused { until_ns, capped }) => {
                 if path.line.is_empty() {
                     self.held.push(key);
                 }
                 path.line_until_ns = until_ns;
+                path.line_capped = capped;
                 path.line.push_back(transmission);
             }
         }
     }
 
-    /// Lets go of what was held back after a late wake or by the rate cap, in order, as far as it may leave now.
+    /// Until when the rate cap's tokens are spoken for: a path with a large burst would wait for ever behind small ones.
+    fn capped_until_ns(&self) -> Option<u64> {
+        self.bucket.as_ref()?;
+        let paths = self.held.iter().filter_map(|key| self.paths.get(*key));
+        paths.filter(|path| path.line_capped && !path.line.is_empty()).map(|path| path.line_until_ns).next()
+    }
+
+    /// Lets go of what was held back after a late wake or by the rate cap, in order, as far as it may leave now. Paths take
+    /// turns: who waits for the rate cap is served before those behind him, and goes to the end when he was.
     fn release_held(&mut self, now_ns: u64) {
         let mut held = std::mem::take(&mut self.held);
+        let mut served = Vec::new();
+        let mut capped_until_ns = None;
         held.retain(|key| {
+            let mut any = false;
             while let Some(path) = self.paths.get_mut(*key)
-                && path.line_until_ns <= now_ns
                 && let Some(front) = path.line.front()
             {
+                if path.line_until_ns > now_ns {
+                    if path.line_capped && capped_until_ns.is_none() {
+                        capped_until_ns = Some(path.line_until_ns);
+                    }
+                    break;
+                }
                 if is_orphan(front) {
                     if let Some(transmission) = path.line.pop_front() {
                         self.cancel(transmission);
                     }
                     continue;
                 }
+                if let Some(until_ns) = capped_until_ns {
+                    (path.line_until_ns, path.line_capped) = (until_ns, true);
+                    break;
+                }
                 let bytes = front.segments.total_len() as u64;
                 match admit(path, self.bucket.as_mut(), bytes, now_ns) {
-                    Ok(()) => self.due.extend(path.line.pop_front()),
-                    Err(until_ns) => path.line_until_ns = until_ns,
+                    Ok(()) => {
+                        self.due.extend(path.line.pop_front());
+                        any = true;
+                    }
+                    Err(Refused { until_ns, capped }) => {
+                        (path.line_until_ns, path.line_capped) = (until_ns, capped);
+                    }
                 }
             }
-            self.paths.get(*key).is_some_and(|path| !path.line.is_empty())
+            let waits = self.paths.get(*key).is_some_and(|path| !path.line.is_empty());
+            if waits && any {
+                served.push(*key);
+            }
+            waits && !any
         });
+        held.append(&mut served);
         held.append(&mut self.held);
-        // The endpoint's rate cap comes in small portions: the next one is another path's.
-        if held.len() > 1 {
-            held.rotate_left(1);
-        }
         self.held = held;
     }
 

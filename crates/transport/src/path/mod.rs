@@ -100,6 +100,10 @@ pub(crate) struct Path {
     pub(crate) line: VecDeque<Transmission>,
     /// When the first of the line may leave, ns.
     pub(crate) line_until_ns: u64,
+    /// It waits for the endpoint's rate cap, and nobody may take what it waits for.
+    pub(crate) line_capped: bool,
+    /// What could be scheduled ahead when something last was, bytes; for audits.
+    pub(crate) schedule_granted: u64,
     /// On the worker's list of paths that may fill.
     pub(crate) active: bool,
     /// Bytes of stream data in the wheel or at the socket.
@@ -165,6 +169,8 @@ impl Path {
             schedule: Schedule::default(),
             line: VecDeque::new(),
             line_until_ns: 0,
+            line_capped: false,
+            schedule_granted: 0,
             active: false,
             scheduled_bytes: 0,
             held_bytes: 0,
