@@ -19,6 +19,8 @@ pub fn trace() -> bool {
     *TRACE.get_or_init(|| std::env::var_os("FUZZ_TRACE").is_some())
 }
 
+/// Bytes for a byte that an address gets before it has proved that it receives (RFC 9000 §8.1).
+pub const AMPLIFICATION: u64 = 3;
 /// Recomputing every account takes as long as a dozen steps.
 const AUDIT_EVERY: u32 = 16;
 /// Steps at one instant before it counts as spinning.
@@ -169,6 +171,7 @@ pub fn config(setup: u8) -> Config {
         max_records: 16,
         max_rate: (setup & 16 != 0).then_some(1_000_000),
         keep_alive: setup & 32 == 0,
+        packets_per_key_phase: if setup & 128 != 0 { 4 } else { 1 << 23 },
         secrets: super::handshake::secrets(&[1]),
         ..Config::default()
     }

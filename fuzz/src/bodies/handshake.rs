@@ -223,6 +223,7 @@ fn run(data: &[u8], at_initiator: bool) -> Reach {
         let operation = input.u8();
         let before = world.authentic_at(at_initiator);
         let mut forged = false;
+        let mut outsider = false;
         match operation % 16 {
             0..=3 => {
                 if let Some(datagram) = world.take(&mut input) {
@@ -233,6 +234,7 @@ fn run(data: &[u8], at_initiator: bool) -> Reach {
             4..=7 => {
                 if let Some(mut datagram) = world.take(&mut input) {
                     forged = damage(&mut datagram.bytes, &mut input) && datagram.to == target;
+                    outsider = forged && operation & 16 != 0;
                     if operation & 16 == 0 {
                         put_mac(&mut datagram.bytes);
                     }
@@ -296,6 +298,10 @@ fn run(data: &[u8], at_initiator: bool) -> Reach {
                 }
             }
         }
+        assert!(
+            !outsider || world.authentic_at(at_initiator) == before,
+            "damaged without the MAC, and accepted"
+        );
         hostile += u64::from(forged);
         genuine += u64::from(forged && world.authentic_at(at_initiator) > before);
     }

@@ -4,7 +4,7 @@
 use super::{
     Reach,
     build::damage,
-    environment::{Datagram, Node, config},
+    environment::{AMPLIFICATION, Datagram, Node, config},
     handshake::{Rng, secrets},
     input::Input,
 };
@@ -459,7 +459,7 @@ impl World {
             self.observe(&datagram);
         }
         for (address, (received, sent)) in &self.node.bytes {
-            assert!(*address == self.attacker || sent <= received, "amplified to {address}");
+            assert!(*address == self.attacker || *sent <= AMPLIFICATION * received, "amplified to {address}");
         }
         let news = self.node.take_news();
         for update in &news.peers {
