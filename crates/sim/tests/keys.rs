@@ -272,7 +272,7 @@ fn r24_skipped_numbers_disturb_nobody() {
     let half = arena.checker.half(address(A));
     let left_out = half.left_out();
     println!("{left_out} numbers left out of {}", half.packets() + left_out);
-    assert!(left_out > 20 && left_out < half.packets() / 4, "{left_out} of {}", half.packets());
+    assert!(left_out > 8 && left_out < half.packets() / 4, "{left_out} of {}", half.packets());
     let stats = arena.stats(A);
     assert_eq!(
         (stats.packets_lost, stats.packets_retransmitted),
@@ -318,7 +318,7 @@ fn bursts_are_equally_long_beside_skips() {
         .filter(|d| d.from == address(A) && d.bytes[0] < 0x10)
         .map(|d| d.bytes.len())
         .collect();
-    assert!(lengths.len() > 1_400 && arena.checker.half(address(A)).left_out() > 10);
+    assert!(lengths.len() > 1_400 && arena.checker.half(address(A)).left_out() > 5);
     let full = lengths.iter().filter(|len| **len == 1_472).count();
     assert!(full * 100 > lengths.len() * 95, "{full} of {}", lengths.len());
     arena.go_home();

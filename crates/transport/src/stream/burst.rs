@@ -92,12 +92,12 @@ impl Entropy {
     }
 }
 
-/// Least number of packets between two skipped numbers, on average twice that.
-const MIN_SKIP_DISTANCE: u64 = 4;
+/// Packets between two skipped numbers where the window is smaller than this.
+const MIN_SKIP_DISTANCE: u64 = 8;
 
 /// Leaves out a packet number now and then, so that a peer who acknowledges what it never received is found out (RFC 9000
-/// §21.4): one at random among those of half a window, so that nobody gains more than a window. Always before a burst, whose
-/// numbers stay contiguous.
+/// §21.4): one at random among those of a window, so that nobody gains more than that. Not more, as each is a range in every
+/// ACK until the peer knows that it was acknowledged. Always before a burst, whose numbers stay contiguous.
 fn skip_a_number(stream: &mut Stream, path: &Path, entropy: &mut Entropy) {
     let send = &mut stream.send;
     if send.skip_at.is_some_and(|at| send.next_number < at) {
@@ -109,7 +109,7 @@ fn skip_a_number(stream: &mut Stream, path: &Path, entropy: &mut Entropy) {
         send.next_number = send.next_number.saturating_add(1);
     }
     let window = path.controller.congestion_window().checked_div(u64::from(path.mtu)).unwrap_or(0);
-    let distance = (window / 2).max(MIN_SKIP_DISTANCE);
+    let distance = window.max(MIN_SKIP_DISTANCE);
     let wait = (u64::from(random).saturating_mul(distance) >> 32).saturating_add(1);
     send.skip_at = Some(send.next_number.saturating_add(wait));
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 /// RFC 9002 §6.1.1, kPacketThreshold.
 pub(crate) const PACKET_THRESHOLD: usize = 3;
-/// Runs of left-out numbers that are remembered: more than a window has (one in half a window of the stream space), and who
+/// Runs of left-out numbers that are remembered: more than a window has (one or two in the stream space), and who
 /// acknowledges older ones gains nothing by it.
 const MAX_LEFT_OUT: usize = 8;
 
