@@ -100,7 +100,8 @@ impl Recv {
     /// The peer says that control packet `next - 1` arrived: what it acknowledged need not be acknowledged again.
     pub(crate) fn on_control_echo(&mut self, next: u64) {
         let Some(arrived) = next.checked_sub(1) else { return };
-        let Some(index) = self.remembered.iter().position(|sent| sent.number == arrived) else { return };
+        // Each control packet says all that the ones before it said, so an older one that is remembered does as well.
+        let Some(index) = self.remembered.iter().rposition(|sent| sent.number <= arrived) else { return };
         if let Some(sent) = self.remembered.get(index).copied() {
             if let Some(through) = sent.stream_through {
                 self.stream_numbers.remove_through(through);
@@ -157,8 +158,7 @@ impl Recv {
         self.window.on_announced();
         self.ack_due = false;
         if self.remembered.len() >= REMEMBERED_CONTROL {
-            // Every other one goes, so that what is left reaches back further than a round trip, however many packets that is:
-            // an echo that names none of them prunes nothing.
+            // Every other one goes, so that what is left reaches back further than a round trip, however many packets that is.
             let mut keep = false;
             self.remembered.retain(|_| {
                 keep = !keep;
