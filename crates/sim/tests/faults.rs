@@ -158,7 +158,8 @@ fn large_datagrams_vanish_or_are_refused() {
     pair.send(64 << 10);
     pair.run(30 * MS);
     pair.world.link(pair.a, pair.b, &silent);
-    pair.run(SECOND);
+    // Not long enough for the sender to find out that the path has become narrow.
+    pair.run(20 * MS);
     let dropped = pair.world.faults().get(FaultKind::MtuDrop);
     let before = pair.received();
     assert!(dropped > 0 && before < 64 << 10);
@@ -427,7 +428,7 @@ fn chaos(seed: u64) -> Pair {
 #[test]
 fn with_all_of_them_on_a_world_repeats_itself() {
     let mut counts = paceline_sim::FaultCounts::default();
-    for seed in 0..4 {
+    for seed in 0..8 {
         let (one, two) = (chaos(seed), chaos(seed));
         assert_eq!(one.world.faults(), two.world.faults());
         assert_eq!(one.world.log_hash(), two.world.log_hash());
