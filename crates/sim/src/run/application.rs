@@ -1,6 +1,6 @@
 //! The applications of a world: what they write, read and end, and what they hear.
 
-use super::{Event, HANDSHAKE_TIMEOUT_NS, Run, content};
+use super::{ATTACKER, Event, HANDSHAKE_TIMEOUT_NS, Run, content};
 use crate::{FaultKind, HalfPlan, ReaderPlan, StreamPlan, Target};
 use paceline_transport::{
     Failure, MS, Outcome,
@@ -231,14 +231,23 @@ impl Run<'_> {
     }
 
     fn on_peer(&mut self, node: usize, update: &PeerUpdate) -> Result<(), String> {
-        let Some(other) = self.nodes.iter().position(|other| other.address == update.remote) else {
-            return Err(format!("node {node} has a peer at {}", update.remote));
+        let other = self.nodes.iter().position(|other| other.address == update.remote);
+        let (pair, reversed) = match other {
+            Some(other) if node == 0 => (other - 1, !update.accepted),
+            Some(_) => (node - 1, update.accepted),
+            // A Confirm that an observer repeated came before its sender's own: the path is where it came from until its peer is
+            // heard (handshake.md section 6). Whose it is tells the connection that nobody has come by yet.
+            None if update.remote == ATTACKER && node == 0 => {
+                let mut pairs = 0..self.scenario.pairs.len();
+                let vacant = pairs.find(|pair| !self.nodes[0].peers.contains_key(&(*pair, !update.accepted)));
+                (vacant.unwrap_or(0), !update.accepted)
+            }
+            None if update.remote == ATTACKER => (node - 1, update.accepted),
+            None => return Err(format!("node {node} has a peer at {}", update.remote)),
         };
-        let (pair, reversed) =
-            if node == 0 { (other - 1, !update.accepted) } else { (node - 1, update.accepted) };
         self.moved(pair);
         self.checker.checked += 1;
-        if update.open {
+        if update.open && update.remote != ATTACKER {
             let id = self.nodes[node].id;
             self.checker.validated(id, update.remote);
         }

@@ -96,7 +96,12 @@ impl Run<'_> {
             Failure::HandshakeTimeout | Failure::IdleTimeout => {
                 self.scenario.mode == Mode::Safety || self.excuses[pair].is_some()
             }
-            Failure::PeerRestarted => self.has_fault(FaultKind::PeerRestart),
+            // A peer that closed the path, or gave up its handshake, has forgotten its keys as one that restarted.
+            Failure::PeerRestarted => {
+                self.scenario.mode == Mode::Safety
+                    || self.excuses[pair].is_some()
+                    || self.is_pair_closed(pair)
+            }
             Failure::HandshakeRefused(_) => self.has_fault(FaultKind::PeerRestart),
             _ => false,
         };
@@ -134,8 +139,8 @@ impl Run<'_> {
             Failure::Send(_) => {
                 faulty && (self.has_fault(FaultKind::SendError) || self.has_fault(FaultKind::MtuDrop))
             }
-            Failure::PeerRestarted => self.nodes[other.node].restarted_at_ns.is_some(),
-            Failure::Closed => closed,
+            Failure::PeerRestarted => faulty || self.is_pair_closed(pair),
+            Failure::Closed | Failure::StreamRefused => closed,
             _ => false,
         };
         if may {
@@ -143,6 +148,12 @@ impl Run<'_> {
         }
         let excuse = self.excuses[pair].as_deref().unwrap_or("none");
         Err(format!("stream {stream}, side {index} failed: {failure} (excuse: {excuse}); {}", run.describe()))
+    }
+
+    /// Whether a connection of the pair was closed by a script.
+    fn is_pair_closed(&self, pair: usize) -> bool {
+        let now_ns = self.world.now_ns() - self.start_ns;
+        self.scenario.closes.iter().any(|close| close.pair == pair && close.at_ns <= now_ns)
     }
 
     pub(super) fn is_closed_by_plan(&self, stream: usize) -> bool {
