@@ -62,6 +62,8 @@ fn stream_news(updates: &[StreamUpdate], before_sealed: u64) -> String {
             words.push("closed".to_owned());
         }
     }
+    // An update says the newest state; how many there are is a matter of steps.
+    words.dedup();
     if words.is_empty() { "–".to_owned() } else { words.join(" ") }
 }
 

@@ -325,14 +325,15 @@ fn happen(bench: &mut Bench, state: State, happening: Happening) -> bool {
     true
 }
 
-/// What left, how often.
+/// What left.
 fn left(bench: &Bench) -> String {
     let mut words = Vec::new();
     for kind in [Kind::Data, Kind::Retransmission, Kind::Probe, Kind::Control, Kind::Handshake] {
         match bench.ours.wire.sent.iter().filter(|(sent, _)| *sent == kind).count() {
             0 => {}
             1 => words.push(format!("{kind:?}")),
-            n => words.push(format!("{kind:?}×{n}")),
+            // How often is a matter of timers, which have tests of their own.
+            _ => words.push(format!("{kind:?}+")),
         }
     }
     if words.is_empty() { "–".to_owned() } else { words.join(" ") }
