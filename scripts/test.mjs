@@ -90,6 +90,13 @@ const steps = [
   { name: 'tsc', command: node(bin('typescript', 'bin/tsc'), '-p', 'tsconfig.json'), count: whole },
   { name: 'layers', alone: true, command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap', '__test__/layers.ts'), count: countTap, show: tapPrinter },
   {
+    // Ten thousand worlds take about five minutes: named when wanted, until a whole campaign of the merged tree has been seen green.
+    name: 'sim',
+    alone: true,
+    command: node('packages/paceline/bin/paceline.js', 'sim', '--seeds', '10000', '--json'),
+    count: whole,
+  },
+  {
     name: 'boundary',
     command: [process.execPath, ['--expose-gc', '--test', '--test-reporter=tap', ...['boundary', 'teardown', 'transfer'].map((name) => `crates/node/tests/${name}.test.cjs`)]],
     count: countTap,
@@ -106,7 +113,7 @@ if (unknown.length > 0) {
   process.stderr.write(`test: expected --no-skip, --long or one of ${steps.map((step) => step.name).join(', ')}, got ${unknown.join(' ')}\n`)
   process.exit(2)
 }
-// `layers` is a part of `ava`, to be named when only it is wanted.
+// `layers` is a part of `ava`, and `sim` is long: to be named when they are wanted.
 const chosen = steps.filter((step) => (named.length > 0 ? named.includes(step.name) : !step.alone))
 
 const env = { ...process.env, ...(flags.has('--long') && { PACELINE_LONG_TESTS: '1' }), ...(colours && { FORCE_COLOR: '1' }) }
