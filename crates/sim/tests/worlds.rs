@@ -56,3 +56,27 @@ fn worlds_keep_every_invariant() {
         assert_eq!(campaign.faults.iter().count(), FaultKind::COUNT);
     }
 }
+
+/// Worlds that once broke a promise, and why.
+const MENDED: [(u64, &str); 2] = [
+    (
+        5842,
+        "a full queue ate the only probe of a stream that waited behind others, and its idle timeout was shorter than 3 PTOs",
+    ),
+    (
+        8278,
+        "a copied Confirm had the path at an address that proved nothing, and the stream that waited there had no clock",
+    ),
+];
+
+#[test]
+fn worlds_that_once_failed_keep_every_invariant() {
+    for (seed, why) in MENDED {
+        let verdict = run_seed(seed, Options::default());
+        assert!(
+            verdict.explain().is_none(),
+            "seed {seed} ({why}): {}",
+            verdict.explain().unwrap_or_default()
+        );
+    }
+}

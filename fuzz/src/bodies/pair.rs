@@ -450,7 +450,7 @@ impl World {
             }
             self.run(4);
             rounds += 1;
-            assert!(rounds < MAX_ROUNDS, "no end");
+            assert!(rounds < MAX_ROUNDS, "no end at {} s: {:?}", self.now_ns / SECOND, self.open_streams());
             let patient = self.now_ns < begin + PATIENCE_NS;
             assert!(patient || self.all_closed(), "stalled: {:?}", self.open_streams());
         }

@@ -313,7 +313,7 @@ impl Endpoint {
                 path.life.refreshing(now_ns);
                 self.upkeep.refresh.push(key);
             }
-            None => {}
+            None => self.renew_if_waited_for(key),
         }
         self.arm_life(key, now_ns);
     }
@@ -323,6 +323,20 @@ impl Endpoint {
         if let Some(path) = self.paths.get_mut(key) {
             path.life.want_refresh(now_ns);
             self.arm_life(key, now_ns);
+        }
+    }
+
+    /// Streams wait for a path that opens none any more, and its peer, whose task it was, has not made it anew: we do. Should
+    /// that fail, they end.
+    pub(super) fn renew_if_waited_for(&mut self, key: PathKey) {
+        let Some(path) = self.paths.get(key) else { return };
+        if path.life.phase.opens() || path.waiting.is_empty() {
+            return;
+        }
+        for id in self.peers_of(key) {
+            if self.peers.get(&id).is_some_and(|peer| peer.path == Some(key)) {
+                self.reconnect(id);
+            }
         }
     }
 

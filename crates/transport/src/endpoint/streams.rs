@@ -82,6 +82,7 @@ impl Endpoint {
                     path.waiting.push_back(key);
                 }
                 self.start_waiting(path_key, now_ns);
+                self.renew_if_waited_for(path_key);
             }
             None => self.lose_stream(key, Failure::Closed, now_ns),
         }
@@ -330,7 +331,7 @@ impl Endpoint {
         Self::charge_held(path, &mut stream);
         path.streams = path.streams.saturating_sub(1);
         // The peer repeats its FIN until its idle timeout, and every answer may be lost: for as long it gets one.
-        let expires_ns = now_ns.saturating_add(path.idle_timeout_ns);
+        let expires_ns = now_ns.saturating_add(path.idle_timeout());
         let accepted = stream.opener == Opener::Remote;
         if accepted {
             path.incoming = path.incoming.saturating_sub(1);

@@ -273,6 +273,11 @@ impl Path {
             .saturating_sub(self.scheduled_bytes)
     }
 
+    /// How long a stream may be silent, ns: three PTOs at least (RFC 9000 §10.1), or a queue that fills ends streams (sim seed 5842).
+    pub(crate) fn idle_timeout(&self) -> u64 {
+        self.idle_timeout_ns.max(self.controller.pto().saturating_mul(3))
+    }
+
     /// Whether nothing is out that an ACK or a completion could follow: then one packet may always leave.
     pub(crate) fn is_quiet(&self) -> bool {
         self.controller.bytes_in_flight() == 0 && self.scheduled_bytes == 0

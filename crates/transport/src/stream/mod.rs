@@ -101,6 +101,8 @@ pub(crate) struct Stream {
     /// The peer has answered with something authentic.
     pub(crate) answered: bool,
     pub(crate) last_heard_ns: u64,
+    /// A packet of it has left.
+    pub(crate) departed: bool,
     /// When the first packet since then left: the peer cannot have gone before it was asked.
     pub(crate) asked_ns: Option<u64>,
     /// When the next probe of an otherwise silent stream leaves.
@@ -178,6 +180,7 @@ impl Stream {
             small_probe: false,
             answered: false,
             last_heard_ns: now_ns,
+            departed: false,
             asked_ns: None,
             next_probe_ns: u64::MAX,
             blocked_probes: 0,
@@ -253,7 +256,7 @@ impl Stream {
 
     /// Whether the peer can know of the stream.
     pub(crate) fn has_sent(&self) -> bool {
-        self.answered || self.send.next_number > 0 || self.send.next_recovery > 0
+        self.answered || self.departed
     }
 
     /// Whether both halves have come to their end.
