@@ -57,11 +57,11 @@ impl Endpoint {
         match (outcome, path) {
             (Outcome::Sent { at_ns }, Some(path)) => {
                 stream.send_error = None;
-                if !stream.departed {
+                if !stream.has_sent() {
                     // What waited here until now could not be answered: the idle clock starts (sim seed 5842).
-                    stream.departed = true;
                     stream.last_heard_ns = stream.last_heard_ns.max(at_ns);
                 }
+                stream.departed = true;
                 // With something in flight it was asked already, and our own keep-alive must not keep a dead peer alive.
                 let asks = transmission.kind == Kind::Data && stream.send.in_flight == 0;
                 if asks && stream.asked_ns.is_none() {

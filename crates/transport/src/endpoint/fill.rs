@@ -65,6 +65,10 @@ impl Endpoint {
                 // A completion brings the path back.
                 return;
             }
+            if self.is_too_early(key, now_ns) {
+                return;
+            }
+            let Some(path) = self.paths.get_mut(key) else { return };
             let Some((turn, stream_key)) = path.schedule.pop(blocked) else { return };
             let Some(stream) = self.streams.get_mut(stream_key) else { continue };
             let wanted = match turn {
@@ -142,6 +146,15 @@ impl Endpoint {
         self.activate(key);
     }
 
+    /// On a slow path a burst takes longer than may be scheduled ahead: what comes next is decided when its time is near, so that
+    /// a higher priority waits for one burst and not for two.
+    fn is_too_early(&mut self, key: PathKey, now_ns: u64) -> bool {
+        let Some(path) = self.paths.get(key).filter(|path| !path.schedule.is_empty()) else { return false };
+        let fill_ns = path.pacer.next_departure().saturating_sub(self.config.max_schedule_ahead_ns);
+        // A full timer wheel would leave the path asleep: rather too early, then.
+        fill_ns > now_ns && self.arm_fill(key, fill_ns)
+    }
+
     fn unlist(stream: &mut Stream, turn: TurnKind) {
         match turn {
             TurnKind::Probe => stream.listed.probe = false,
@@ -180,7 +193,7 @@ impl Endpoint {
     }
 
     /// The stream has no more turn now: if it is the peer's window that stops it, a probe will ask for it.
-    fn after_turns(&mut self, key: StreamKey, now_ns: u64) {
+    pub(super) fn after_turns(&mut self, key: StreamKey, now_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         // Without keep-alive, too: nothing else heals a lost MAX_DATA, and the peer's own probes may keep the stream for ever.
         if stream.phase != Phase::Active || !stream.send.is_blocked() {

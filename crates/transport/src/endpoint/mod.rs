@@ -281,6 +281,10 @@ impl Endpoint {
             stream.deficit = 0;
             path.schedule.data.push_back(stream.priority, key);
         }
+        if !stream.listed.data && stream.send.is_blocked() {
+            // What was written behind a full window has no turn that would find out (sim seed 2062).
+            self.after_turns(key, now_ns);
+        }
         self.activate(path_key);
     }
 

@@ -84,6 +84,12 @@ impl Endpoint {
             path.address = Address::Validated;
             self.unproven_paths = self.unproven_paths.saturating_sub(1);
             self.activate(key);
+            for id in self.peers_of(key) {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.remote = received.remote;
+                    self.tell_peer(id, received.remote, true, Some(key), None);
+                }
+            }
         }
     }
 

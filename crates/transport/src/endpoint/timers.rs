@@ -20,6 +20,8 @@ pub(super) const PROBE_SCAN: usize = 256;
 pub(super) enum Timer {
     Loss(PathKey),
     Pto(PathKey),
+    /// The next burst's departure is near enough to be decided.
+    Fill(PathKey),
     /// Re-handshake, old age, the end of a retired path.
     Life(PathKey),
     /// A slot, not a key: a slot's next occupant inherits the entry, so that short streams leave none behind.
@@ -88,6 +90,7 @@ impl Endpoint {
             match value {
                 Timer::Loss(key) => self.on_loss_timer(key, at_ns, now_ns),
                 Timer::Pto(key) => self.on_pto_timer(key, at_ns, now_ns),
+                Timer::Fill(key) => self.on_fill_timer(key, at_ns),
                 Timer::Life(key) => self.on_life_timer(key, at_ns, now_ns),
                 Timer::Stream(slot) => self.on_stream_timer(slot, at_ns, now_ns),
             }
@@ -124,6 +127,23 @@ impl Endpoint {
             self.probe_path(key, now_ns);
         }
         self.arm_path(key, now_ns);
+    }
+
+    /// Brings the path back at `at_ns`. Returns whether it will be.
+    pub(super) fn arm_fill(&mut self, key: PathKey, at_ns: u64) -> bool {
+        let Some(path) = self.paths.get_mut(key) else { return false };
+        if path.fill_timer_ns.is_none_or(|armed| at_ns < armed) {
+            path.fill_timer_ns = self.timers.insert(at_ns, Timer::Fill(key)).is_ok().then_some(at_ns);
+        }
+        path.fill_timer_ns.is_some()
+    }
+
+    fn on_fill_timer(&mut self, key: PathKey, at_ns: u64) {
+        let Some(path) = self.paths.get_mut(key) else { return };
+        if path.fill_timer_ns == Some(at_ns) {
+            path.fill_timer_ns = None;
+            self.activate(key);
+        }
     }
 
     fn on_stream_timer(&mut self, slot: u32, at_ns: u64, now_ns: u64) {
