@@ -4,6 +4,7 @@ use crate::{
     algorithm::Algorithm,
     engine::{Engine, SentInfo},
     remedy::{LossJudge, Remedies, below_estimate, queue_stands},
+    route::{Route, Sample},
     rtt::{self, Rtt},
     time::{MS, Monotone, SECOND},
 };
@@ -73,6 +74,7 @@ pub struct Controller {
     remedies: Remedies,
     rtt: Rtt,
     judge: LossJudge,
+    route: Route,
     clock: Monotone,
     max_rate: u64,
     start_rate: u64,
@@ -91,6 +93,7 @@ impl Controller {
             remedies,
             rtt: Rtt::new(),
             judge: LossJudge::default(),
+            route: Route::default(),
             clock: Monotone::default(),
             max_rate: MAX_RATE,
             start_rate: START_RATE,
@@ -104,6 +107,7 @@ impl Controller {
         self.engine = self.engine.anew(mtu);
         self.rtt = Rtt::new();
         self.judge = LossJudge::default();
+        self.route = Route::default();
         self.epoch = self.epoch.wrapping_add(1);
     }
 
@@ -152,7 +156,31 @@ impl Controller {
         if let Some(acked) = acked {
             let (newest, sent_ns) = (&acked.newest, acked.newest_sent_ns);
             let last_sent_ns = self.clock.last_sent();
-            self.engine.on_ack(acked.bytes, newest, sent_ns, last_sent_ns, now_ns, self.rtt.estimator());
+            if let Some((sample_sent_ns, _)) = event.rtt_sample {
+                self.watch_route(event.now_ns, sample_sent_ns, now_ns);
+            }
+            self.engine.on_ack(acked.bytes, newest, sent_ns, last_sent_ns, now_ns, self.rtt.heard());
+        }
+    }
+
+    /// Remedy F. An acknowledgement at `now_ns` follows.
+    fn watch_route(&mut self, arrived_ns: u64, sent_ns: u64, now_ns: u64) {
+        if !self.remedies.reroute || !self.engine.has_model() {
+            return;
+        }
+        let minimum = self.route.on_sample(&Sample {
+            now_ns,
+            sent_ns,
+            rtt_ns: arrived_ns.saturating_sub(sent_ns),
+            smoothed_ns: self.rtt.smoothed(),
+            minimum_ns: self.rtt.still(),
+            in_flight: self.bytes_in_flight(),
+            delivered: self.engine.delivered(),
+            mtu: self.engine.mtu(),
+        });
+        if let Some(minimum_ns) = minimum {
+            self.rtt.set_minimum(now_ns, minimum_ns);
+            self.engine.leap(rtt::MINIMUM_LASTS_NS);
         }
     }
 
@@ -178,7 +206,7 @@ impl Controller {
 
     /// Bytes that may be in flight. The caller subtracts what it has scheduled and not yet sent.
     pub fn congestion_window(&self) -> u64 {
-        u64::from(self.engine.window())
+        u64::from(self.engine.window()).min(self.route.window())
     }
 
     /// Bytes reported sent and without a verdict.

@@ -81,6 +81,8 @@ pub(crate) struct Engine {
     delivered_bytes: u64,
     lost_bytes: u64,
     ecn_ce_count: u64,
+    /// What BBR's clock is ahead of the caller's.
+    ahead_ns: u64,
 }
 
 impl Engine {
@@ -101,7 +103,31 @@ impl Engine {
             delivered_bytes: 0,
             lost_bytes: 0,
             ecn_ce_count: 0,
+            ahead_ns: 0,
         }
+    }
+
+    fn at(&self, ns: u64) -> Timestamp {
+        timestamp(ns.saturating_add(self.ahead_ns))
+    }
+
+    /// Remedy F: BBR's clock leaps, and its minimum RTT, which cannot be told otherwise, is over. To be followed by an
+    /// acknowledgement. Rates of what is in flight come out too low for a round trip; the largest that was measured counts, and BBR
+    /// spends it in ProbeRTT, whose end resets all lower bounds.
+    pub(crate) fn leap(&mut self, by_ns: u64) {
+        if let Kind::Bbr(_) = self.kind {
+            self.ahead_ns = self.ahead_ns.saturating_add(by_ns);
+        }
+    }
+
+    /// Whether the model is one of a path that was filled once.
+    pub(crate) fn has_model(&self) -> bool {
+        matches!(self.kind, Kind::Bbr(_)) && !self.observer.slow_start
+    }
+
+    /// Bytes acknowledged so far.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered_bytes
     }
 
     /// The next controller of the same path: another seed, from the same generator.
@@ -166,7 +192,7 @@ impl Engine {
         epoch: u16,
     ) -> SentInfo {
         let bytes = bytes.min(MAX_IN_FLIGHT.saturating_sub(self.in_flight()));
-        let sent = timestamp(sent_ns);
+        let sent = self.at(sent_ns);
         self.sent_any |= bytes > 0;
         let info = match &mut self.kind {
             Kind::Bbr(bbr) => {
@@ -190,7 +216,7 @@ impl Engine {
     }
 
     pub(crate) fn on_rtt(&mut self, sent_ns: u64, now_ns: u64, rtt: &RttEstimator) {
-        let (sent, now) = (timestamp(sent_ns), timestamp(now_ns));
+        let (sent, now) = (self.at(sent_ns), self.at(now_ns));
         match &mut self.kind {
             Kind::Bbr(bbr) => bbr.on_rtt_update(sent, now, rtt, &mut self.observer),
             // It panics before any send.
@@ -205,9 +231,10 @@ impl Engine {
             return;
         }
         self.ecn_ce_count = self.ecn_ce_count.saturating_add(count);
+        let now = self.at(now_ns);
         match &mut self.kind {
-            Kind::Bbr(bbr) => bbr.on_explicit_congestion(count, timestamp(now_ns), &mut self.observer),
-            Kind::Cubic(cubic) => cubic.on_explicit_congestion(count, timestamp(now_ns), &mut self.observer),
+            Kind::Bbr(bbr) => bbr.on_explicit_congestion(count, now, &mut self.observer),
+            Kind::Cubic(cubic) => cubic.on_explicit_congestion(count, now, &mut self.observer),
         }
     }
 
@@ -224,7 +251,7 @@ impl Engine {
         if bytes == 0 {
             return;
         }
-        let now = timestamp(now_ns);
+        let now = self.at(now_ns);
         let info = self.plausible(info, now, now);
         self.lost_bytes += u64::from(bytes);
         let (observer, random) = (&mut self.observer, &mut self.random);
@@ -257,9 +284,9 @@ impl Engine {
             // BBR would overflow. At 4 GiB, the window says nothing any more, and there is nothing to learn.
             return self.on_discarded(bytes);
         }
-        let (now, last_sent) = (timestamp(now_ns), timestamp(last_sent_ns));
+        let (now, last_sent) = (self.at(now_ns), self.at(last_sent_ns));
         let info = self.plausible(newest, now, last_sent);
-        let sent = timestamp(newest_sent_ns).min(last_sent).max(info.first_sent_time);
+        let sent = self.at(newest_sent_ns).min(last_sent).max(info.first_sent_time);
         self.delivered_bytes += u64::from(bytes);
         let (observer, random) = (&mut self.observer, &mut self.random);
         match &mut self.kind {

@@ -49,6 +49,7 @@ mod controller;
 mod engine;
 mod pacer;
 mod remedy;
+mod route;
 mod rtt;
 mod time;
 

@@ -1,7 +1,7 @@
 //! What keeps s2n-quic-core's BBR near the rate of a lossy or shaped path (reference/congestion.md, measured there).
 //!
-//! Raw, it takes 53 % of a 200 Mbit/s, 20 ms path at 2 % loss each way, and 12 % at 5 %; with A and B 95 and 93 %. D is ours, from this
-//! crate's simulator.
+//! Raw, it takes 53 % of a 200 Mbit/s, 20 ms path at 2 % loss each way, and 12 % at 5 %; with A and B 95 and 93 %. D to F are ours,
+//! from this crate's simulator and `sim`.
 
 use crate::time::MS;
 use s2n_quic_core::{recovery::bandwidth::PacketInfo, time::Timestamp};
@@ -17,10 +17,12 @@ pub(crate) struct Remedies {
     pub(crate) drain: bool,
     /// D.
     pub(crate) repay: bool,
+    /// F.
+    pub(crate) reroute: bool,
 }
 
 impl Remedies {
-    pub(crate) const ALL: Self = Self { nudge: true, judge: true, drain: true, repay: true };
+    pub(crate) const ALL: Self = Self { nudge: true, judge: true, drain: true, repay: true, reroute: true };
 }
 
 /// Remedy A: every acknowledgement renews the interval of the rate sample.

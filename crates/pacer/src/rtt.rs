@@ -33,16 +33,21 @@ const BUCKET_NS: u64 = 5 * SECOND;
 #[derive(Clone, Debug)]
 pub(crate) struct Rtt {
     estimator: RttEstimator,
+    /// The same samples as BBR hears them: remedy E.
+    heard: RttEstimator,
     sampled: bool,
     window: WindowedMin,
+    still: Still,
 }
 
 impl Rtt {
     pub(crate) fn new() -> Self {
         Self {
             estimator: RttEstimator::new(Duration::from_nanos(INITIAL_NS)),
+            heard: RttEstimator::new(Duration::from_nanos(INITIAL_NS)),
             sampled: false,
             window: WindowedMin::default(),
+            still: Still::default(),
         }
     }
 
@@ -51,15 +56,35 @@ impl Rtt {
     /// in the estimate is also in the timeout.
     pub(crate) fn sample(&mut self, now_ns: u64, sample_ns: u64, ack_delay_ns: u64) {
         let sample_ns = sample_ns.clamp(FLOOR_NS, CEILING_NS);
-        self.estimator.update_rtt(
-            Duration::from_nanos(ack_delay_ns.min(CEILING_NS)),
-            Duration::from_nanos(sample_ns),
-            timestamp(now_ns),
-            true,
-            PacketNumberSpace::ApplicationData,
-        );
+        let delay = Duration::from_nanos(ack_delay_ns.min(CEILING_NS));
+        let heard_ns = self.still.hear(now_ns, sample_ns);
+        for (estimator, sample_ns) in [(&mut self.estimator, sample_ns), (&mut self.heard, heard_ns)] {
+            let sample = Duration::from_nanos(sample_ns);
+            let space = PacketNumberSpace::ApplicationData;
+            estimator.update_rtt(delay, sample, timestamp(now_ns), true, space);
+        }
         self.sampled = true;
         self.window.add(now_ns, sample_ns);
+    }
+
+    /// The route is longer: what was the minimum until now is none any more.
+    pub(crate) fn set_minimum(&mut self, now_ns: u64, minimum_ns: u64) {
+        self.window = WindowedMin::default();
+        self.window.add(now_ns, minimum_ns);
+        self.still = Still::default();
+        let heard_ns = self.still.hear(now_ns, minimum_ns);
+        let (sample, now) = (Duration::from_nanos(heard_ns), timestamp(now_ns));
+        self.heard.update_rtt(Duration::ZERO, sample, now, true, PacketNumberSpace::ApplicationData);
+    }
+
+    /// What BBR is given with an acknowledgement, of which it takes the latest sample.
+    pub(crate) fn heard(&self) -> &RttEstimator {
+        &self.heard
+    }
+
+    /// The minimum that BBR holds.
+    pub(crate) fn still(&self) -> u64 {
+        self.still.minimum_ns
     }
 
     /// RFC 9002 §5.2: the next sample sets smoothed and minimum anew. BBR itself ignores persistent congestion.
@@ -108,6 +133,41 @@ impl Rtt {
 /// Durations here are at most `CEILING_NS`.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// BBR's minimum lasts this long (BBRMinRTTFilterLen of the draft, MIN_RTT_FILTER_LEN of s2n-quic-core).
+pub(crate) const MINIMUM_LASTS_NS: u64 = 10 * SECOND;
+/// A sample this share above the minimum, 1 / 32, is the minimum again.
+const STILL_SHIFT: u32 = 5;
+
+/// Remedy E: the minimum is not older because of a few microseconds.
+///
+/// BBR goes to half of its window for 200 ms and a round trip when no sample was as small as its minimum for five seconds. A path
+/// without a queue, whose samples differ by microseconds, is measured all the time and drained nevertheless: in startup over
+/// 600 ms it costs two round trips, and eight tenths of a second of every five later on. Only samples near the first minimum
+/// count, not near one that was near it, so that a queue cannot creep in.
+#[derive(Clone, Debug, Default)]
+struct Still {
+    minimum_ns: u64,
+    refreshed_ns: u64,
+}
+
+impl Still {
+    /// What BBR is told instead of `sample_ns`.
+    fn hear(&mut self, now_ns: u64, sample_ns: u64) -> u64 {
+        let is_first = self.minimum_ns == 0;
+        let is_over = now_ns.saturating_sub(self.refreshed_ns) >= MINIMUM_LASTS_NS;
+        if is_first || sample_ns <= self.minimum_ns {
+            self.minimum_ns = sample_ns;
+        } else if sample_ns - self.minimum_ns > self.minimum_ns >> STILL_SHIFT {
+            if !is_over {
+                return sample_ns;
+            }
+            self.minimum_ns = sample_ns;
+        }
+        self.refreshed_ns = now_ns;
+        self.minimum_ns
+    }
 }
 
 /// Minimum of the current and the previous bucket.

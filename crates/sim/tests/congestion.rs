@@ -105,14 +105,13 @@ fn measure_longer_route(seed: u64, (mbit, rtt_ms): (u64, u64)) -> f64 {
 
 #[test]
 fn a_route_that_grows_four_times_as_long_is_followed() {
-    // BBR leaves it early or late, and one seed in five stays at half of the rate for all of it: a single one says little. The goal
-    // is for the median at 200 Mbit/s, where five seeds take 87 s; by default three on a quarter of the rate are kept from getting
-    // worse (measured on the merged tree: 38, 54 and 70 %; on the branch that was tuned: 64, 67 and 80 %. Why the median fell is open).
-    let (path, least) = if seeds() > 1 { (WAN, 0.70) } else { ((50, 20), 0.45) };
-    let mut shares: Vec<f64> = (1..=seeds().max(3)).map(|seed| measure_longer_route(seed, path)).collect();
-    shares.sort_by(f64::total_cmp);
-    let share = shares[shares.len() / 2];
-    assert!(share >= least, "{shares:.3?}");
+    // Half a second at half of the rate, until the pacer's remedy F has told BBR. Without it each seed went its own way: 38, 54 and
+    // 70 % at 50 Mbit/s, one in five at half of the rate for all of it. The goal is 70 % at 200 Mbit/s, where five seeds take 87 s.
+    let path = if seeds() > 1 { WAN } else { (50, 20) };
+    for seed in 1..=seeds().max(3) {
+        let share = measure_longer_route(seed, path);
+        assert!(share >= 0.9, "seed {seed}: {share:.3}");
+    }
 }
 
 fn jain(shares: &[f64]) -> f64 {

@@ -72,6 +72,10 @@ impl Flow {
         self.received
     }
 
+    pub(crate) fn min_rtt(&self) -> u64 {
+        self.controller.min_rtt()
+    }
+
     /// A packet arrived; whether an acknowledgement has to be sent that is not already to be.
     pub(crate) fn receive(&mut self, number: usize) -> bool {
         self.log.push(number);

@@ -74,6 +74,8 @@ pub(crate) struct Report {
     pub(crate) spurious: u64,
     /// Bursts told to wait at release.
     pub(crate) held: u64,
+    /// What each flow takes for the minimum RTT at the end, ns.
+    pub(crate) min_rtt_ns: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +150,7 @@ pub(crate) fn run(path: Path, senders: &[Sender], seed: u64) -> Report {
             packets: 0,
             spurious: 0,
             held: 0,
+            min_rtt_ns: Vec::new(),
         },
     };
     let mut flows: Vec<Flow> =
@@ -205,6 +208,7 @@ pub(crate) fn run(path: Path, senders: &[Sender], seed: u64) -> Report {
     let capacity = capacity as f64 / SECOND as f64;
     let mut report = world.report;
     report.share = flows.iter().map(|flow| (flow.received() * WIRE) as f64 / capacity).collect();
+    report.min_rtt_ns = flows.iter().map(Flow::min_rtt).collect();
     world.queue_ns.sort_unstable();
     report.queue_p50_ns = world.queue_ns.get(world.queue_ns.len() / 2).copied().unwrap_or(0);
     report

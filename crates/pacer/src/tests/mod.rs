@@ -7,6 +7,7 @@ mod link;
 mod pacing;
 mod remedies;
 mod robustness;
+mod route;
 mod traps;
 
 use crate::{AckEvent, Acked, Algorithm, Controller, Lost, SentInfo};

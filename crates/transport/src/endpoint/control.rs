@@ -74,7 +74,7 @@ impl Endpoint {
         };
         let mut frames = [0u8; MAX_CONTROL_PACKET];
         let space = frames.get_mut(..room.saturating_sub(OVERHEAD)).unwrap_or_default();
-        let len = stream.recv.encode_control(None, space);
+        let len = stream.recv.encode_control(None, space, now_ns);
         let frames = frames.get(..len).unwrap_or(&[]);
         let Ok(len) = control::encode(&header, frames, &keys.control_seal, unfilled.buffer()) else {
             return true;

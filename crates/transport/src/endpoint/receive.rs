@@ -367,7 +367,11 @@ impl Endpoint {
             keys.open.opened(packet.key_phase());
         }
         stream.recv.on_packet(space_of(packet), packet.number(), received.ecn);
-        stream.recv.on_control_echo(packet.next_expected_control());
+        if let Some(sent_ns) = stream.recv.on_control_echo(packet.next_expected_control())
+            && let Some(path) = stream.path.and_then(|path| self.paths.get_mut(path))
+        {
+            path.echo.add(received.at_ns.saturating_sub(sent_ns));
+        }
         if stream.opener == Opener::Remote {
             if packet.next_expected_control() > 0 {
                 stream.announce_queue = false;

@@ -195,8 +195,10 @@ impl Endpoint {
         let rtt = stream
             .path
             .and_then(|path| self.paths.get(path))
-            .filter(|path| path.controller.has_rtt())
-            .map_or(self.config.assumed_rtt_ns, |path| path.controller.smoothed_rtt());
+            .and_then(|path| {
+                path.echo.rtt().or(path.controller.has_rtt().then(|| path.controller.smoothed_rtt()))
+            })
+            .unwrap_or(self.config.assumed_rtt_ns);
         // A wake of the application's thread is part of every round trip it takes part in.
         let rtt = rtt.max(10 * MS);
         let tell = stream.recv.window.consume(bytes, now_ns, rtt, &mut self.budget);

@@ -1,5 +1,6 @@
 //! One peer address: RTT, congestion controller, pacer, MTU; shared by all streams to that peer.
 
+mod echo;
 pub(crate) mod ecn;
 pub(crate) mod life;
 mod persistence;
@@ -16,6 +17,7 @@ use crate::{
     stats::PathStats,
     transmission::{StreamKey, Transmission},
 };
+use echo::Echo;
 use ecn::EcnValidation;
 use life::Life;
 use paceline_handshake::Established;
@@ -119,6 +121,8 @@ pub(crate) struct Path {
     pub(crate) packets_retransmitted: u64,
     pub(crate) persistent_congestions: u64,
     pub(crate) ecn: EcnValidation,
+    /// The round trip as a receiver sees it.
+    pub(crate) echo: Echo,
     /// All streams of this path, for its end.
     pub(crate) streams: u32,
 }
@@ -184,6 +188,7 @@ impl Path {
             packets_retransmitted: 0,
             persistent_congestions: 0,
             ecn: EcnValidation::default(),
+            echo: Echo::default(),
             streams: 0,
         }
     }

@@ -21,6 +21,7 @@ const MAX_CONTROL_DATA: usize = 1000;
 #[derive(Clone, Copy, Debug)]
 struct ControlSent {
     number: u64,
+    sent_ns: u64,
     stream_through: Option<u64>,
     recovery_through: Option<u64>,
 }
@@ -97,11 +98,13 @@ impl Recv {
         self.ack_due = true;
     }
 
-    /// The peer says that control packet `next - 1` arrived: what it acknowledged need not be acknowledged again.
-    pub(crate) fn on_control_echo(&mut self, next: u64) {
-        let Some(arrived) = next.checked_sub(1) else { return };
+    /// The peer says that control packet `next - 1` arrived: what it acknowledged need not be acknowledged again. Returns when
+    /// that packet left, the first time that it is named: a round trip ago, or longer if the peer had nothing to send.
+    pub(crate) fn on_control_echo(&mut self, next: u64) -> Option<u64> {
+        let arrived = next.checked_sub(1)?;
         // Each control packet says all that the ones before it said, so an older one that is remembered does as well.
-        let Some(index) = self.remembered.iter().rposition(|sent| sent.number <= arrived) else { return };
+        let index = self.remembered.iter().rposition(|sent| sent.number <= arrived)?;
+        let mut sent_ns = None;
         if let Some(sent) = self.remembered.get(index).copied() {
             if let Some(through) = sent.stream_through {
                 self.stream_numbers.remove_through(through);
@@ -109,8 +112,10 @@ impl Recv {
             if let Some(through) = sent.recovery_through {
                 self.recovery_numbers.remove_through(through);
             }
+            sent_ns = (sent.number == arrived).then_some(sent.sent_ns);
         }
         self.remembered.drain(..=index);
+        sent_ns
     }
 
     /// What has arrived, as frames for time-wait: as many of the newest ranges as fit.
@@ -130,7 +135,7 @@ impl Recv {
 
     /// Frames of the next control packet: MAX_DATA, ACK of the stream space (0x03), ACK of the recovery space (0x02), and a
     /// close if there is one. Returns how many bytes of `out` they take.
-    pub(crate) fn encode_control(&mut self, close: Option<Close>, out: &mut [u8]) -> usize {
+    pub(crate) fn encode_control(&mut self, close: Option<Close>, out: &mut [u8], now_ns: u64) -> usize {
         let end = out.len().min(MAX_CONTROL_DATA);
         let Some(out) = out.get_mut(..end) else { return 0 };
         let mut writer = Writer::new(out);
@@ -141,8 +146,12 @@ impl Recv {
             fits &= frame::connection_close(&mut writer, close.transport, close.code).is_ok();
         }
         debug_assert!(fits);
-        let mut sent =
-            ControlSent { number: self.next_control, stream_through: None, recovery_through: None };
+        let mut sent = ControlSent {
+            number: self.next_control,
+            sent_ns: now_ns,
+            stream_through: None,
+            recovery_through: None,
+        };
         // The stream space first: a starved stream ACK makes the peer retransmit what arrived.
         if let Some(largest) = self.stream_numbers.largest()
             && frame::ack(&mut writer, self.stream_numbers.iter_desc(), Some(self.ecn), 0).is_ok()
