@@ -57,6 +57,7 @@ mod counters;
 mod event;
 mod handshake;
 mod initiator;
+mod injected;
 mod message;
 mod noise;
 mod parameters;
@@ -79,6 +80,7 @@ pub use config::{
 pub use counters::Counters;
 pub use event::{AttemptId, Established, Event, FailReason, LimitError};
 pub use handshake::Handshake;
+pub use injected::InjectedPath;
 pub use message::{MAX_MESSAGE_BYTES, Message, refusal};
 pub use parameters::Parameters;
 pub use responder::Acceptance;

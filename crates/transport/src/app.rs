@@ -11,7 +11,7 @@ use crate::{
     transmission::Outcome,
 };
 use bytes::{Bytes, BytesMut};
-use paceline_handshake::Secret;
+use paceline_handshake::{InjectedPath, Secret};
 use std::{
     net::SocketAddr,
     sync::{Arc, PoisonError},
@@ -35,6 +35,18 @@ pub enum Command {
         secrets: Arc<[Secret]>,
         /// `ERR_PACELINE_HANDSHAKE_TIMEOUT` after this time, in ns.
         handshake_timeout_ns: u64,
+        /// Cap on the path's rate, in bytes per second.
+        max_rate: Option<u64>,
+    },
+    /// Be a peer's path without a handshake. Streams the peer opens come from `peer`, too.
+    ///
+    /// The path's secret must be new for this process: [`InjectedPath`] says why. `paceline_udp::Runtime::inject` sees to it.
+    /// A secret that this worker has already, or no room, fails the peer with `HandshakeLimit`.
+    Inject {
+        /// An unused odd number.
+        peer: PeerId,
+        /// The secret and what belongs to it.
+        path: Box<InjectedPath>,
         /// Cap on the path's rate, in bytes per second.
         max_rate: Option<u64>,
     },

@@ -36,6 +36,8 @@ pub enum Failure {
     StreamLimit,
     /// The stream's key has sealed as many packets as it may (no key update yet).
     KeyLimit,
+    /// An injected path secret, and nothing authentic came: the peer does not have it, or has the same role.
+    PathUnconfirmed,
 }
 
 impl Failure {
@@ -57,6 +59,7 @@ impl Failure {
             Self::Closed => 13,
             Self::StreamLimit => 14,
             Self::KeyLimit => 15,
+            Self::PathUnconfirmed => 16,
         }
     }
 
@@ -92,6 +95,7 @@ impl fmt::Display for Failure {
             Self::Closed => f.write_str("closed"),
             Self::StreamLimit => f.write_str("too many streams"),
             Self::KeyLimit => f.write_str("the stream's key has sealed as many packets as it may"),
+            Self::PathUnconfirmed => f.write_str("nothing authentic came for an injected path secret"),
         }
     }
 }

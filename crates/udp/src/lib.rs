@@ -40,6 +40,7 @@ mod models;
 #[cfg(any(not(target_os = "linux"), feature = "portable"))]
 mod portable;
 mod receive;
+mod registry;
 mod runtime;
 mod send;
 mod sync;
@@ -55,4 +56,5 @@ pub use clock::now_ns;
 pub use counters::Counters;
 pub use environment::UdpEnvironment;
 pub use link::StartError;
+pub use registry::{InjectError, MAX_INJECTED};
 pub use runtime::{Options, Runtime, SOCKET_BUFFER_BYTES};

@@ -5,12 +5,14 @@ use crate::{
     counters::{Counters, Tally},
     environment::{NativeLink, UdpEnvironment},
     link::{Link, LinkOptions, StartError},
+    registry::{self, InjectError},
     sync::AtomicBool,
     wait::Waker,
 };
 use paceline_transport::{
     Config, Step, Worker,
-    app::Shared,
+    app::{Command, PeerId, Shared},
+    handshake::InjectedPath,
     pool::{self, Pool},
 };
 use std::{
@@ -184,6 +186,19 @@ impl Runtime {
     /// The queues to and from the worker. Submit, then [`wake`](Self::wake).
     pub fn shared(&self) -> &Arc<Shared> {
         &self.control.shared
+    }
+
+    /// Makes `peer`, an unused odd number, of a path secret that no handshake made, and uses the secret up: this process takes it
+    /// no second time in that role, as key ids and packet numbers would repeat. See [`InjectedPath`] for what may go wrong. News
+    /// of the peer comes as for [`Command::Connect`].
+    ///
+    /// # Errors
+    /// The secret was used, or too many were.
+    pub fn inject(&self, peer: PeerId, path: InjectedPath, max_rate: Option<u64>) -> Result<(), InjectError> {
+        registry::claim(&path)?;
+        self.shared().submit(&mut vec![Command::Inject { peer, path: Box::new(path), max_rate }]);
+        self.wake();
+        Ok(())
     }
 
     /// Ends the worker's wait, if it waits: after submitting commands, once per batch. Cheap when it does not wait.

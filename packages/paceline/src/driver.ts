@@ -187,4 +187,5 @@ export const FailureNumber = {
   Closed: 13,
   StreamLimit: 14,
   KeyLimit: 15,
+  PathUnconfirmed: 16,
 } as const

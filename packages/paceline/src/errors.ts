@@ -267,6 +267,7 @@ const FAILURES: Record<number, [ErrorCode, typeof PacelineError]> = {
   [FailureNumber.Closed]: ['ERR_PACELINE_STREAM_CLOSED', StreamError],
   [FailureNumber.StreamLimit]: ['ERR_PACELINE_STREAM_LIMIT', StreamError],
   [FailureNumber.KeyLimit]: ['ERR_PACELINE_KEY_LIMIT', StreamError],
+  [FailureNumber.PathUnconfirmed]: ['ERR_PACELINE_PATH_UNCONFIRMED', PeerError],
 }
 
 /** The error for a failure number of the driver; `peer` is where it happened. */

@@ -13,7 +13,7 @@ use paceline_transport::{
     Backpressure, BurstLimits, Completion, Config, Ecn, Environment, MS, Outcome, Received, SECOND, Step,
     Transmission, Worker,
     app::{Command, Outbox, PeerUpdate, Shared, StreamUpdate},
-    handshake::Secret,
+    handshake::{InjectedPath, Secret},
     pool::{self, Pool, Purpose, Segments},
     stats::EndpointStats,
 };
@@ -204,6 +204,12 @@ impl Arena {
         let secrets = secrets(seed);
         let handshake_timeout_ns = 10 * SECOND;
         self.command(A, Command::Connect { peer, remote, secrets, handshake_timeout_ns, max_rate: None });
+    }
+
+    /// `PEER` of `node`, without a handshake.
+    pub fn inject_path(&mut self, node: usize, path: InjectedPath) {
+        self.acquainted.insert((self.nodes[node].address, path.remote));
+        self.command(node, Command::Inject { peer: PEER, path: Box::new(path), max_rate: None });
     }
 
     pub fn add(&mut self, config: Config) -> usize {

@@ -6,7 +6,7 @@ use paceline_transport::{
     MS, SECOND,
     handshake::{self, Event, Handshake},
     wire::{
-        Credentials, Opener, PathSecret, StreamKeys, Writer,
+        Credentials, Opener, PathSecret, Role, StreamKeys, Suite, Writer,
         frame::{self, EcnCounts},
         packet::{self, control, secret_control, stream},
     },
@@ -83,6 +83,16 @@ impl Puppet {
         }
         let secret = secret.expect("the handshake succeeds");
         Self { address, target, secret, handshake, next_key_id: 0, rng }
+    }
+
+    /// Has the secret that `node` was given, in the other role.
+    pub fn injected(arena: &Arena, node: usize, export: [u8; 32], role: Role, address: SocketAddr) -> Self {
+        let mut rng = Rng::new(u64::from(address.port()));
+        let now_ns = arena.now_ns;
+        let handshake =
+            Handshake::new(handshake::Config::default(), Arc::from([]), now_ns, &mut |out| rng.fill(out));
+        let secret = Arc::new(PathSecret::new(export, Suite::Aes128GcmSha256, role));
+        Self { address, target: arena.nodes[node].address, secret, handshake, next_key_id: 0, rng }
     }
 
     /// A stream of its own; nothing is sent yet.

@@ -23,6 +23,7 @@ impl Endpoint {
             Command::Connect { peer, remote, secrets, handshake_timeout_ns, max_rate } => {
                 self.connect(peer, remote, &secrets, handshake_timeout_ns, max_rate, now_ns, random);
             }
+            Command::Inject { peer, path, max_rate } => self.inject(peer, &path, max_rate, now_ns, random),
             Command::Open { stream, peer, priority } => {
                 let priority = priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
                 self.open_stream(stream, peer, priority, now_ns);

@@ -82,10 +82,11 @@ impl Endpoint {
         let filled = unfilled.fill(len);
         stream.recv.control_out = stream.recv.control_out.saturating_add(1);
         self.stats.control_transmissions = self.stats.control_transmissions.saturating_add(1);
+        let (remote, local) = stream.answer_to.unwrap_or((path.remote, path.local));
         let transmission = Transmission {
             kind: Kind::Control,
-            remote: path.remote,
-            local: path.local,
+            remote,
+            local,
             // dcQUIC counts the marks of stream packets only: on control they would tell nobody anything.
             ecn: Ecn::NotEct,
             priority: 0,

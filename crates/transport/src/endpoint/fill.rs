@@ -232,10 +232,11 @@ impl Endpoint {
         }
         self.stats.transmissions = self.stats.transmissions.saturating_add(1);
         self.stats.packets = self.stats.packets.saturating_add(packets);
+        let (remote, local) = stream.answer_to.unwrap_or((path.remote, path.local));
         let transmission = Transmission {
             kind,
-            remote: path.remote,
-            local: path.local,
+            remote,
+            local,
             ecn: if path.ecn.is_capable() { ECN } else { Ecn::NotEct },
             priority: stream.priority,
             segments,

@@ -11,6 +11,7 @@ mod completions;
 mod control;
 mod doorbell;
 mod fill;
+mod injected;
 mod news;
 mod paths;
 mod peers;

@@ -291,7 +291,7 @@ impl Endpoint {
     }
 
     /// Brings the path's timer of age up to date.
-    fn arm_life(&mut self, key: PathKey, now_ns: u64) {
+    pub(super) fn arm_life(&mut self, key: PathKey, now_ns: u64) {
         let Some(path) = self.paths.get_mut(key) else { return };
         if let Some(at) = path.life.deadline()
             && path.life.timer_ns.is_none_or(|armed| at < armed)
@@ -309,6 +309,7 @@ impl Endpoint {
         path.life.timer_ns = None;
         match path.life.advance(now_ns) {
             Some(Due::Drop) => self.leave_path(key, None, now_ns),
+            Some(Due::Unconfirmed) => self.leave_path(key, Some(Failure::PathUnconfirmed), now_ns),
             Some(Due::Refresh) => {
                 path.life.refreshing(now_ns);
                 self.upkeep.refresh.push(key);

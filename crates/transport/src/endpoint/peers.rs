@@ -104,6 +104,11 @@ impl Endpoint {
         self.peers.insert(peer, Peer { attempt, max_rate, ..Peer::new(remote, secrets, timeout_ns) });
     }
 
+    /// A peer that needs no attempt: its path is there.
+    pub(super) fn add_peer(&mut self, peer: PeerId, remote: SocketAddr, max_rate: Option<u64>) {
+        self.peers.insert(peer, Peer { max_rate, ..Peer::new(remote, None, HANDSHAKE_TIMEOUT_NS) });
+    }
+
     /// A handshake in the background, for a path that gets old or one that was let go. One at a time for a peer.
     pub(super) fn begin_attempt(&mut self, mut peers: Vec<PeerId>, now_ns: u64, random: Random<'_>) {
         peers.retain(|id| self.peers.get(id).is_some_and(|peer| !peer.closing && peer.attempt.is_none()));

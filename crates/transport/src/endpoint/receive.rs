@@ -23,6 +23,7 @@ use paceline_wire::{
     frame::{self, Frame, Frames},
     packet::{self, control, stream},
 };
+use std::net::{IpAddr, SocketAddr};
 
 /// RFC 9000 §20.1.
 mod transport_error {
@@ -146,9 +147,11 @@ impl Endpoint {
 
     /// Whether the credentials, or at least the queue id, mean something here.
     fn knows(&self, id: &CredentialId, queue_id: u64) -> bool {
-        self.by_credential.contains_key(id)
-            || self.half_open.contains_key(id)
-            || self.time_wait.contains(queue_id)
+        self.knows_credentials(id) || self.time_wait.contains(queue_id)
+    }
+
+    pub(super) fn knows_credentials(&self, id: &CredentialId) -> bool {
+        self.by_credential.contains_key(id) || self.half_open.contains_key(id)
     }
 
     /// A packet of a stream that is over: acknowledged if it is authentic, or told of the close.
@@ -236,16 +239,21 @@ impl Endpoint {
         let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
         open(packet, &keys, out).map_err(|_| Dropped)?;
         path.replay.accept(credentials.key_id);
+        path.life.on_authentic();
+        let answer_to = path.answer_to(received.remote, received.local);
         let peer_queue_id = packet.source_queue_id().unwrap_or(0);
         let admitted = path.admits_incoming(self.config.max_incoming_streams)
             && path.life.phase.accepts()
             && !self.shutting_down;
         if !admitted || self.streams.is_full() {
-            self.refuse(path_key, credentials, &keys, peer_queue_id, received.at_ns);
+            self.refuse(path_key, credentials, &keys, peer_queue_id, answer_to, received.at_ns);
             return Ok(());
         }
         let key =
             self.accept_stream(path_key, credentials, keys, peer_queue_id, received.at_ns).ok_or(Dropped)?;
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.answer_to = answer_to;
+        }
         // The window is empty, so this is all that it could object to.
         if packet.final_offset().is_some_and(|size| size < packet.end_offset()) {
             let failure = Failure::PeerViolation(transport_error::FINAL_SIZE);
@@ -263,6 +271,7 @@ impl Endpoint {
         credentials: Credentials,
         keys: &StreamKeys,
         queue_id: u64,
+        answer_to: Option<(SocketAddr, Option<IpAddr>)>,
         now_ns: u64,
     ) {
         let mut frames = [0u8; 32];
@@ -278,12 +287,13 @@ impl Endpoint {
         let Ok(len) = control::encode(&header, frames, &keys.control_seal, &mut packet) else { return };
         let Some(answer) = packet.get(..len) else { return };
         let Some(path) = self.paths.get_mut(path_key) else { return };
-        let (remote, local) = (path.remote, path.local);
+        let route = path.route_to(answer_to);
+        let (remote, local) = (route.remote, route.local);
         let expires_ns = now_ns.saturating_add(path.idle_timeout_ns / 3);
         // A queue id that no stream has: above 2^28, made from the key id.
         let slot = (1u64 << 40) | (credentials.key_id & ((1 << 32) - 1));
         let entry = time_wait::Entry {
-            route: path.route.clone(),
+            route,
             key_id: credentials.key_id,
             opener: Opener::Remote,
             peer_queue_id: queue_id,
@@ -424,6 +434,7 @@ impl Endpoint {
         }
         if first {
             let id = path.credential_id;
+            path.life.on_authentic();
             self.handshake.on_authentic(now_ns, &id);
             self.start_waiting(path_key, now_ns);
         }

@@ -114,11 +114,15 @@ impl Endpoint {
             };
             path.waiting.pop_front();
             path.note_opened(key_id, key);
+            let to_prove = path.life.on_opened(now_ns);
             let new_ids = path.key_ids() >= self.config.handshakes.rehandshake_key_ids;
             let keys = path.secret.stream_keys(key_id, Opener::Local);
             let credentials = Credentials { id: path.credential_id, key_id };
             let max_data = path.peer_max_data;
             self.note_use(path_key, now_ns);
+            if to_prove {
+                self.arm_life(path_key, now_ns);
+            }
             if new_ids {
                 self.want_refresh(path_key, now_ns);
             }
@@ -343,7 +347,7 @@ impl Endpoint {
         } else {
             path.opened = path.opened.saturating_sub(1);
         }
-        let (peer, route) = (path.peer, path.route.clone());
+        let (peer, route) = (path.peer, path.route_to(stream.answer_to));
         if let Some(credentials) = stream.credentials {
             let mut acks = [0; MAX_ACKS];
             let len = stream.recv.encode_acks(&mut acks);

@@ -75,6 +75,23 @@ pub(crate) enum Due {
     Refresh,
     /// It has been retired and without streams for long enough.
     Drop,
+    /// Its secret was injected, and the peer has not shown in time that it has it.
+    Unconfirmed,
+}
+
+/// What is different about a path that no handshake made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Injected {
+    /// Time for the first authentic packet, ns.
+    within_ns: u64,
+    /// When that is over; `u64::MAX` before a stream was opened here, and after that packet.
+    until_ns: u64,
+}
+
+impl Injected {
+    pub(crate) const fn new(within_ns: u64) -> Self {
+        Self { within_ns, until_ns: u64::MAX }
+    }
 }
 
 /// A path's age and its plans.
@@ -95,6 +112,7 @@ pub(crate) struct Life {
     /// Made here: nobody else decides that another takes its place.
     initiator: bool,
     idle_timeout_ns: u64,
+    injected: Option<Injected>,
     /// As it stands in the timer wheel, ns.
     pub(crate) timer_ns: Option<u64>,
 }
@@ -122,13 +140,44 @@ impl Life {
             idle_since_ns: Some(now_ns),
             initiator,
             idle_timeout_ns,
+            injected: None,
             timer_ns: None,
+        }
+    }
+
+    /// The application has the secret, and nobody can make another: it opens streams until the process ends.
+    pub(crate) fn inject(&mut self, injected: Injected) {
+        self.injected = Some(injected);
+        self.phase = Phase::Usable;
+        (self.refresh_ns, self.expires_ns) = (u64::MAX, u64::MAX);
+    }
+
+    /// The application has the secret.
+    pub(crate) const fn is_injected(&self) -> bool {
+        self.injected.is_some()
+    }
+
+    /// A stream was opened here: an injected path has to prove itself from now on. Returns whether that is news.
+    pub(crate) fn on_opened(&mut self, now_ns: u64) -> bool {
+        let Some(injected) = &mut self.injected else { return false };
+        if self.phase != Phase::Usable || injected.until_ns < u64::MAX {
+            return false;
+        }
+        injected.until_ns = now_ns.saturating_add(injected.within_ns);
+        true
+    }
+
+    /// An authentic packet came. Of other paths the handshake keeps account.
+    pub(crate) fn on_authentic(&mut self) {
+        if let Some(injected) = &mut self.injected {
+            injected.until_ns = u64::MAX;
+            self.phase = self.phase.on(Event::Proved);
         }
     }
 
     /// A new path is wanted now: its age, or its key ids.
     pub(crate) fn want_refresh(&mut self, now_ns: u64) {
-        if self.refresh_failures == 0 {
+        if self.refresh_failures == 0 && self.injected.is_none() {
             self.refresh_ns = self.refresh_ns.min(now_ns);
         }
     }
@@ -161,8 +210,9 @@ impl Life {
     /// When something is due next, ns.
     pub(crate) fn deadline(&self) -> Option<u64> {
         let refresh = Some(self.refresh_ns).filter(|at| *at < u64::MAX && self.may_refresh());
-        let expiry = Some(self.expires_ns).filter(|_| self.phase.opens());
-        [refresh, expiry, self.drop_ns()].into_iter().flatten().min()
+        let expiry = Some(self.expires_ns).filter(|at| *at < u64::MAX && self.phase.opens());
+        let unconfirmed = self.injected.map(|injected| injected.until_ns).filter(|at| *at < u64::MAX);
+        [refresh, expiry, unconfirmed, self.drop_ns()].into_iter().flatten().min()
     }
 
     /// Grows older; what is to be done about it.
@@ -172,6 +222,12 @@ impl Life {
         }
         if self.drop_ns().is_some_and(|at| at <= now_ns) {
             return Some(Due::Drop);
+        }
+        if let Some(injected) = &mut self.injected
+            && injected.until_ns <= now_ns
+        {
+            injected.until_ns = u64::MAX;
+            return Some(Due::Unconfirmed);
         }
         (self.refresh_ns <= now_ns && self.may_refresh()).then_some(Due::Refresh)
     }

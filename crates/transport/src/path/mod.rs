@@ -214,6 +214,29 @@ impl Path {
         Some(key_id)
     }
 
+    /// Key ids before this one were used elsewhere.
+    pub(crate) fn start_key_ids(&mut self, first: u64) {
+        self.next_key_id = self.next_key_id.max(first);
+    }
+
+    /// Where a stream is answered whose first packet came from there, if that is not where the path leads: s2n-quic-dc opens
+    /// streams from ports of their own. Only its address' own ports, so that a packet sent on by somebody else turns no answer
+    /// against a third.
+    pub(crate) fn answer_to(
+        &self,
+        remote: SocketAddr,
+        local: Option<IpAddr>,
+    ) -> Option<(SocketAddr, Option<IpAddr>)> {
+        let other_port = remote.port() != self.remote.port() && remote.ip() == self.remote.ip();
+        (self.life.is_injected() && other_port).then_some((remote, local))
+    }
+
+    /// The way of a stream that is answered somewhere else than at the path's address.
+    pub(crate) fn route_to(&self, answer_to: Option<(SocketAddr, Option<IpAddr>)>) -> Arc<Route> {
+        let Some((remote, local)) = answer_to else { return Arc::clone(&self.route) };
+        Arc::new(Route { secret: self.secret.clone(), credential_id: self.credential_id, remote, local })
+    }
+
     /// The peer takes no key id below `min`: the next one is at least that, but at most `step` further than it would be.
     pub(crate) fn skip_key_ids(&mut self, min: u64, step: u64) {
         self.next_key_id = self.next_key_id.max(min.min(self.next_key_id.saturating_add(step)));

@@ -17,7 +17,10 @@ use crate::{
 use paceline_wire::{Credentials, Opener, StreamKeys};
 use recv::{Close, Recv};
 use send::Send;
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 /// A close is repeated this often without an answer.
 pub(crate) const MAX_CLOSE_ATTEMPTS: u32 = 3;
@@ -74,6 +77,8 @@ pub(crate) struct Stream {
     pub(crate) announce_queue: bool,
     pub(crate) peer: PeerId,
     pub(crate) path: Option<PathKey>,
+    /// Where its packets go, if not where the path's do.
+    pub(crate) answer_to: Option<(SocketAddr, Option<IpAddr>)>,
     pub(crate) opener: Opener,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) keys: Option<Box<StreamKeys>>,
@@ -162,6 +167,7 @@ impl Stream {
             announce_queue: true,
             peer,
             path: None,
+            answer_to: None,
             opener,
             credentials: None,
             keys: None,

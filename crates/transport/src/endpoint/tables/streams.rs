@@ -89,7 +89,10 @@ fn phase(stream: &Stream) -> &'static str {
 fn rows_of(command: &Command) -> &'static [Happening] {
     use Happening as H;
     match command {
-        Command::Connect { .. } | Command::SetMaxRate { .. } | Command::AcceptStreams(_) => &[],
+        Command::Connect { .. }
+        | Command::Inject { .. }
+        | Command::SetMaxRate { .. }
+        | Command::AcceptStreams(_) => &[],
         Command::Open { .. } => &[H::OpenAgain],
         Command::Write { .. } => &[H::Write],
         Command::Finish(_) => &[H::Finish],
