@@ -627,6 +627,42 @@ fn r26_every_packet_replayed_at_every_later_step() {
     assert_eq!(same_peers, peers);
 }
 
+/// A session is over on both sides; all of it is played back at once, and again, while it is remembered and afterwards.
+#[test]
+fn r26_what_is_played_back_to_a_stream_that_is_over_gets_no_answer() {
+    let config = Config { keep_alive: false, idle_timeout_ns: 3 * SECOND, ..Config::default() };
+    let mut arena = Arena::pair(13, &config);
+    arena.tap = Some(Vec::new());
+    arena.open(A, 1, &content(1, 200_000));
+    arena.command(A, Command::Finish(1));
+    arena.run(300 * MS);
+    arena.command(B, Command::Finish(2));
+    arena.run(300 * MS);
+    assert_eq!((arena.stats(A).streams, arena.stats(B).streams), (0, 0));
+    let to_b = arena.nodes[B].address;
+    let of_streams = |d: &Datagram| d.to == to_b && stream::Packet::decode(&d.bytes).is_ok();
+    let recorded: Vec<Datagram> = arena.tap.take().unwrap().into_iter().filter(of_streams).collect();
+    assert!(recorded.len() > 140, "{}", recorded.len());
+    let mut answered = Vec::new();
+    for wait_ns in [300 * MS, 400 * MS, 4_300 * MS] {
+        arena.run(wait_ns);
+        let before = arena.stats(B);
+        for datagram in &recorded {
+            arena.inject(datagram.from, datagram.to, &datagram.bytes);
+        }
+        arena.run(50 * MS);
+        let after = arena.stats(B);
+        let dropped = after.packets_dropped - before.packets_dropped;
+        assert_eq!(dropped, recorded.len() as u64);
+        answered.push(after.control_transmissions - before.control_transmissions);
+        assert_eq!(after.streams, 0);
+    }
+    // Inside time-wait nothing; later one secret-control packet a second and path says that the key id was used.
+    assert_eq!(answered[..2], [0, 0], "{answered:?}");
+    assert!(answered[2] <= 1, "{answered:?}");
+    arena.go_home();
+}
+
 /// Fewer than 768 key ids between the oldest stream without an answer and the next one, where the peer's window is narrow.
 #[test]
 fn the_768_id_rule_and_the_wide_window() {

@@ -12,6 +12,7 @@ mod control;
 mod doorbell;
 mod fill;
 mod injected;
+mod late;
 mod news;
 mod paths;
 mod peers;

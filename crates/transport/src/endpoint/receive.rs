@@ -3,7 +3,7 @@
 //! Nothing changes before a packet has opened: credentials, window, final size and duplicates are looked at first, then the
 //! packet is opened, then filter, flags and offsets change. Nothing is answered that did not authenticate.
 
-use super::{Endpoint, Random, time_wait};
+use super::{Endpoint, Random};
 use crate::{
     buffer::{
         reassembly::{Placement, Violation},
@@ -12,18 +12,14 @@ use crate::{
     environment::Received,
     error::Failure,
     path::{Accepted, validation::Address},
-    stream::{
-        Phase,
-        recv::{Close, Recv},
-    },
-    transmission::{Ecn, Kind, PathKey, Space, StreamKey},
+    stream::Phase,
+    transmission::{Ecn, PathKey, Space, StreamKey},
 };
 use paceline_wire::{
-    AuthError, CredentialId, Credentials, Opener, StreamKeys,
-    frame::{self, Frame, Frames},
+    AuthError, CredentialId, Opener, StreamKeys,
+    frame::{Frame, Frames},
     packet::{self, control, stream},
 };
-use std::net::{IpAddr, SocketAddr};
 
 /// RFC 9000 §20.1.
 mod transport_error {
@@ -33,11 +29,7 @@ mod transport_error {
     pub(super) const PROTOCOL_VIOLATION: u64 = 0x0a;
 }
 /// What dcQUIC peers close a stream with that they have no place for.
-const CODE_REFUSED: u64 = 2;
-
-/// Frames of an answer to a late packet, and the packet around them: header and tag take less than 80 bytes.
-const LATE_FRAMES: usize = time_wait::MAX_ACKS + 64;
-const LATE_PACKET: usize = LATE_FRAMES + 96;
+pub(super) const CODE_REFUSED: u64 = 2;
 
 /// Why a datagram was dropped; all are counted as one.
 pub(super) struct Dropped;
@@ -82,9 +74,7 @@ impl Endpoint {
         } else if path.proven == received.remote && !path.address.is_validated() {
             // Somebody sent a copy of the first packet on from elsewhere, and it was here first.
             path.move_to(received.remote, received.local);
-            path.address = Address::Validated;
-            self.unproven_paths = self.unproven_paths.saturating_sub(1);
-            self.activate(key);
+            self.prove_address(key);
             for id in self.peers_of(key) {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.remote = received.remote;
@@ -127,74 +117,8 @@ impl Endpoint {
         }
     }
 
-    /// A packet for a queue id that is nobody's now: of a stream that is over, or of another life of this endpoint.
-    fn on_late(
-        &mut self,
-        queue_id: u64,
-        packet: &stream::Packet<'_>,
-        packet_len: usize,
-        received: &Received,
-    ) -> Result<(), Dropped> {
-        if self.answer_late(queue_id, packet, received.at_ns).is_ok() {
-            return Ok(());
-        }
-        let id = packet.credentials().id;
-        if self.knows(&id, queue_id) {
-            return Err(Dropped);
-        }
-        Err(self.on_unknown_credentials(&id, packet.source_queue_id(), packet_len, received))
-    }
-
-    /// Whether the credentials, or at least the queue id, mean something here.
-    fn knows(&self, id: &CredentialId, queue_id: u64) -> bool {
-        self.knows_credentials(id) || self.time_wait.contains(queue_id)
-    }
-
     pub(super) fn knows_credentials(&self, id: &CredentialId) -> bool {
         self.by_credential.contains_key(id) || self.half_open.contains_key(id)
-    }
-
-    /// A packet of a stream that is over: acknowledged if it is authentic, or told of the close.
-    fn answer_late(
-        &mut self,
-        queue_id: u64,
-        packet: &stream::Packet<'_>,
-        now_ns: u64,
-    ) -> Result<(), Dropped> {
-        let credentials = packet.credentials();
-        let entry = self.time_wait.answer(queue_id, &credentials).ok_or(Dropped)?;
-        let mut keys = entry.route.secret.stream_keys(credentials.key_id, entry.opener);
-        if let Some(phase) = &entry.phase {
-            keys.open = keys.open.resume(phase);
-        }
-        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
-        open(packet, &keys, out).map_err(|_| Dropped)?;
-        let mut frames = [0u8; LATE_FRAMES];
-        let kept = if entry.close.is_some() { 0 } else { entry.acks.len() };
-        let (acks, rest) = frames.split_at_mut_checked(kept).ok_or(Dropped)?;
-        acks.copy_from_slice(entry.acks.get(..kept).ok_or(Dropped)?);
-        let mut writer = paceline_wire::Writer::new(rest);
-        let fits = match entry.close {
-            Some(close) => frame::connection_close(&mut writer, close.transport, close.code).is_ok(),
-            None => Recv::encode_late_ack(space_of(packet), packet.number(), &mut writer),
-        };
-        if !fits {
-            return Err(Dropped);
-        }
-        let len = kept.saturating_add(writer.len());
-        let header = control::Header {
-            credentials,
-            queue_id: Some(entry.peer_queue_id),
-            source_queue_id: None,
-            number: entry.next_control,
-        };
-        entry.next_control = entry.next_control.saturating_add(1);
-        let (remote, local) = (entry.route.remote, entry.route.local);
-        let mut answer = [0u8; LATE_PACKET];
-        let frames = frames.get(..len).unwrap_or(&[]);
-        let len = control::encode(&header, frames, &keys.control_seal, &mut answer).map_err(|_| Dropped)?;
-        self.send_datagram(answer.get(..len).ok_or(Dropped)?, remote, local, Kind::Control, now_ns);
-        Ok(())
     }
 
     /// An authentic packet confirms a half-open path, as its Confirm would.
@@ -246,8 +170,7 @@ impl Endpoint {
             && path.life.phase.accepts()
             && !self.shutting_down;
         if !admitted || self.streams.is_full() {
-            self.refuse(path_key, credentials, &keys, peer_queue_id, answer_to, received.at_ns);
-            return Ok(());
+            return self.refuse(path_key, packet, &keys, answer_to, received.at_ns);
         }
         let key =
             self.accept_stream(path_key, credentials, keys, peer_queue_id, received.at_ns).ok_or(Dropped)?;
@@ -262,54 +185,6 @@ impl Endpoint {
             self.deliver_scratch(key, packet, received);
         }
         Ok(())
-    }
-
-    /// One close with code 2, repeated for late packets of the same stream from time-wait.
-    fn refuse(
-        &mut self,
-        path_key: PathKey,
-        credentials: Credentials,
-        keys: &StreamKeys,
-        queue_id: u64,
-        answer_to: Option<(SocketAddr, Option<IpAddr>)>,
-        now_ns: u64,
-    ) {
-        let mut frames = [0u8; 32];
-        let mut writer = paceline_wire::Writer::new(&mut frames);
-        if paceline_wire::frame::connection_close(&mut writer, false, CODE_REFUSED).is_err() {
-            return;
-        }
-        let len = writer.len();
-        let header =
-            control::Header { credentials, queue_id: Some(queue_id), source_queue_id: None, number: 0 };
-        let mut packet = [0u8; 128];
-        let frames = frames.get(..len).unwrap_or(&[]);
-        let Ok(len) = control::encode(&header, frames, &keys.control_seal, &mut packet) else { return };
-        let Some(answer) = packet.get(..len) else { return };
-        let Some(path) = self.paths.get_mut(path_key) else { return };
-        let route = path.route_to(answer_to);
-        let (remote, local) = (route.remote, route.local);
-        let expires_ns = now_ns.saturating_add(path.idle_timeout_ns / 3);
-        // A queue id that no stream has: above 2^28, made from the key id.
-        let slot = (1u64 << 40) | (credentials.key_id & ((1 << 32) - 1));
-        let entry = time_wait::Entry {
-            route,
-            key_id: credentials.key_id,
-            opener: Opener::Remote,
-            peer_queue_id: queue_id,
-            acks: Box::default(),
-            close: Some(Close { transport: false, code: CODE_REFUSED }),
-            phase: None,
-            next_control: 1,
-            answers: 0,
-        };
-        if !self.time_wait.contains(slot) {
-            path.accepted.insert(credentials.key_id, Accepted::TimeWait(slot));
-            if let Some(evicted) = self.time_wait.insert(slot, entry, expires_ns) {
-                self.forget_time_wait(&evicted);
-            }
-        }
-        self.send_datagram(answer, remote, local, Kind::Control, now_ns);
     }
 
     fn on_stream_packet(
@@ -473,13 +348,19 @@ impl Endpoint {
     fn validate_address(&mut self, key: StreamKey, received: &Received) {
         let path_key = self.streams.get(key).and_then(|stream| stream.path);
         if let Some(path_key) = path_key
-            && let Some(path) = self.paths.get_mut(path_key)
+            && let Some(path) = self.paths.get(path_key)
             && path.remote == received.remote
             && !path.address.is_validated()
         {
+            self.prove_address(path_key);
+        }
+    }
+
+    fn prove_address(&mut self, key: PathKey) {
+        if let Some(path) = self.paths.get_mut(key) {
             path.address = Address::Validated;
             self.unproven_paths = self.unproven_paths.saturating_sub(1);
-            self.activate(path_key);
+            self.activate(key);
         }
     }
 
@@ -579,7 +460,7 @@ impl Endpoint {
     }
 }
 
-fn space_of(packet: &stream::Packet<'_>) -> Space {
+pub(super) fn space_of(packet: &stream::Packet<'_>) -> Space {
     match packet.space() {
         stream::Space::Stream => Space::Stream,
         stream::Space::Recovery => Space::Recovery,
@@ -587,7 +468,7 @@ fn space_of(packet: &stream::Packet<'_>) -> Space {
 }
 
 /// Opens a packet of either key phase: the peer may have moved on by one.
-fn open(packet: &stream::Packet<'_>, keys: &StreamKeys, out: &mut [u8]) -> Result<(), AuthError> {
+pub(super) fn open(packet: &stream::Packet<'_>, keys: &StreamKeys, out: &mut [u8]) -> Result<(), AuthError> {
     packet.open(&keys.open, &keys.control_open, out)
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Endpoint,
     peers::{Route, can_tell, next_even},
-    time_wait::{self, MAX_ACKS},
+    time_wait,
 };
 use crate::{
     config::MS,
@@ -349,17 +349,16 @@ impl Endpoint {
         }
         let (peer, route) = (path.peer, path.route_to(stream.answer_to));
         if let Some(credentials) = stream.credentials {
-            let mut acks = [0; MAX_ACKS];
-            let len = stream.recv.encode_acks(&mut acks);
             let entry = time_wait::Entry {
                 route,
                 key_id: credentials.key_id,
                 opener: stream.opener,
                 peer_queue_id: stream.peer_queue_id,
-                acks: acks.get(..len).unwrap_or(&[]).into(),
-                close: stream.closed_with,
+                frames: time_wait::Entry::last_words(stream.closed_with, &stream.recv),
+                closed: stream.closed_with.is_some(),
                 phase: stream.keys.as_ref().and_then(|keys| keys.open.phase_secret()).map(Box::new),
                 next_control: stream.recv.next_control,
+                expected: stream.recv.next_numbers,
                 answers: 0,
             };
             if let Some(evicted) = self.time_wait.insert(stream.queue_id, entry, expires_ns) {

@@ -5,8 +5,12 @@
 //! together with what was acknowledged last, or told of the close. Repeating the last control packet alone is not enough: it
 //! may have had no room for a range, and its peer would repeat that packet until its idle timeout (sim, seed 623).
 
-use crate::{path::Route, stream::recv::Close};
-use paceline_wire::{Credentials, Opener, PhaseSecret};
+use crate::{
+    path::Route,
+    stream::recv::{Close, Recv},
+    transmission::Space,
+};
+use paceline_wire::{Credentials, Opener, PhaseSecret, Writer, frame};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -17,6 +21,9 @@ const MAX_ENTRIES: usize = 65_536;
 /// Bytes of acknowledgements kept; the newest ranges come first.
 pub(crate) const MAX_ACKS: usize = 96;
 
+/// A CONNECTION_CLOSE with the longest code.
+const MAX_CLOSE: usize = 32;
+
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// Outlives the path: a peer that was closed here may still miss an acknowledgement.
@@ -26,26 +33,73 @@ pub(crate) struct Entry {
     pub(crate) opener: Opener,
     /// The queue id the peer is told apart by.
     pub(crate) peer_queue_id: u64,
-    /// ACK frames of what had arrived at the end.
-    pub(crate) acks: Box<[u8]>,
-    /// Said instead of any acknowledgement.
-    pub(crate) close: Option<Close>,
+    /// ACK frames of what had arrived at the end, or the close that was said instead.
+    pub(crate) frames: Box<[u8]>,
+    /// They are a close: nothing is acknowledged.
+    pub(crate) closed: bool,
     /// The peer's key phase, where it is not the first.
     pub(crate) phase: Option<Box<PhaseSecret>>,
     /// Number of the next control packet.
     pub(crate) next_control: u64,
-    /// Late packets looked at so far, bounded so that one that is replayed for ever is not answered for ever.
+    /// What late packets are numbered with at least, per space.
+    pub(crate) expected: [u64; 2],
+    /// Late packets answered so far.
     pub(crate) answers: u16,
 }
 
-/// Late packets of one stream that are looked at: a window's worth (each lost packet may come again), and probes.
+/// Late packets of one stream that are answered: a window's worth (each lost packet may come again), and probes.
 const MAX_ANSWERS: u16 = 8_192;
+
+impl Entry {
+    /// What it will say: the close, or what `recv` has to acknowledge.
+    pub(crate) fn last_words(close: Option<Close>, recv: &Recv) -> Box<[u8]> {
+        match close {
+            Some(close) => Self::farewell(close),
+            None => {
+                let mut acks = [0; MAX_ACKS];
+                let len = recv.encode_acks(&mut acks);
+                acks.get(..len).unwrap_or(&[]).into()
+            }
+        }
+    }
+
+    pub(crate) fn farewell(close: Close) -> Box<[u8]> {
+        let mut frames = [0; MAX_CLOSE];
+        let mut writer = Writer::new(&mut frames);
+        let fits = frame::connection_close(&mut writer, close.transport, close.code).is_ok();
+        debug_assert!(fits);
+        let len = writer.len();
+        frames.get(..len).unwrap_or(&[]).into()
+    }
+
+    /// Whether a packet of this number may be answered. Whoever misses an answer asks again with a higher number, so a lower
+    /// one is a replay, or says nothing that a later one did not.
+    pub(crate) fn expects(&self, space: Space, number: u64) -> bool {
+        self.answers < MAX_ANSWERS
+            && self.expected.get(space as usize).is_some_and(|expected| number >= *expected)
+    }
+
+    /// An authentic packet is being answered. Returns the number of the control packet that does it.
+    pub(crate) fn note_answer(&mut self, space: Space, number: u64) -> u64 {
+        if let Some(expected) = self.expected.get_mut(space as usize) {
+            *expected = number.saturating_add(1);
+        }
+        self.answers = self.answers.saturating_add(1);
+        let control = self.next_control;
+        self.next_control = control.saturating_add(1);
+        control
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct TimeWait {
     entries: BTreeMap<u64, Entry>,
     order: VecDeque<(u64, u64)>,
+    nameless: u64,
 }
+
+/// Above every queue id that a stream has.
+const NAMELESS: u64 = 1 << 40;
 
 impl TimeWait {
     /// Remembers a stream until `expires_ns`. Returns what had to be forgotten for it.
@@ -58,6 +112,12 @@ impl TimeWait {
         evicted
     }
 
+    /// A queue id for an entry that never had one.
+    pub(crate) fn next_nameless(&mut self) -> u64 {
+        self.nameless = self.nameless.wrapping_add(1);
+        NAMELESS | (self.nameless & (NAMELESS - 1))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -66,17 +126,10 @@ impl TimeWait {
         self.entries.contains_key(&queue_id)
     }
 
-    /// The stream that a late packet with these credentials belongs to, if it may still be answered.
-    pub(crate) fn answer(&mut self, queue_id: u64, credentials: &Credentials) -> Option<&mut Entry> {
+    /// The stream that a packet with these credentials belongs to.
+    pub(crate) fn find(&mut self, queue_id: u64, credentials: &Credentials) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(&queue_id)?;
-        if entry.route.credential_id != credentials.id
-            || entry.key_id != credentials.key_id
-            || entry.answers >= MAX_ANSWERS
-        {
-            return None;
-        }
-        entry.answers = entry.answers.saturating_add(1);
-        Some(entry)
+        (entry.route.credential_id == credentials.id && entry.key_id == credentials.key_id).then_some(entry)
     }
 
     pub(crate) fn next_expiry(&self) -> Option<u64> {

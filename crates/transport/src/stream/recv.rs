@@ -40,6 +40,8 @@ pub(crate) struct Recv {
     pub(crate) window: ReceiveWindow,
     stream_numbers: Ranges,
     recovery_numbers: Ranges,
+    /// The largest number that came and 1, per space.
+    pub(crate) next_numbers: [u64; 2],
     ecn: EcnCounts,
     /// The newest state has not been told to the peer.
     pub(crate) ack_due: bool,
@@ -59,6 +61,7 @@ impl Recv {
             window: ReceiveWindow::new(initial_window, max_window, now_ns),
             stream_numbers: Ranges::new(),
             recovery_numbers: Ranges::new(),
+            next_numbers: [0; 2],
             ecn: EcnCounts::default(),
             ack_due: false,
             control_out: 0,
@@ -86,6 +89,9 @@ impl Recv {
     /// An authentic packet. Its number is acknowledged from now on.
     pub(crate) fn on_packet(&mut self, space: Space, number: u64, ecn: Ecn) {
         self.numbers(space).insert(number);
+        if let Some(next) = self.next_numbers.get_mut(space as usize) {
+            *next = number.saturating_add(1).max(*next);
+        }
         let count = match ecn {
             Ecn::NotEct => None,
             Ecn::Ect0 => Some(&mut self.ecn.ect0),
