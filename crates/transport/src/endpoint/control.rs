@@ -16,8 +16,6 @@ use std::sync::Arc;
 const MAX_CONTROL_PACKET: usize = 1200;
 /// Header and tag of a control packet, at most.
 const OVERHEAD: usize = 80;
-/// An unproven address that leaves less than this gets no acknowledgement yet.
-const LEAST_ROOM: usize = 128;
 
 impl Endpoint {
     /// The stream owes its peer a control packet.
@@ -57,7 +55,7 @@ impl Endpoint {
             return true;
         };
         let room = usize::try_from(path.address.room()).unwrap_or(usize::MAX).min(MAX_CONTROL_PACKET);
-        if room < LEAST_ROOM {
+        if !path.address.has_room() {
             // The flag stays; what arrives from the unproven address brings the stream back. Who waits for nothing any more owes
             // nothing, or the stream could never end.
             stream.recv.ack_due &= stream.phase == crate::stream::Phase::Active;

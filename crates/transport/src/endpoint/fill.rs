@@ -18,9 +18,6 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// A probe, a close or a small packet: an unproven address that leaves less than this gets nothing. Three times the smallest
-/// first packet, less its acknowledgement, is more: something that asks for an answer must fit, or both sides wait.
-pub(super) const LEAST_ROOM: u64 = 128;
 /// Turns of one path in one step, so that paths share a step.
 const MAX_TURNS: usize = 64;
 
@@ -51,7 +48,7 @@ impl Endpoint {
                 .burst_packets(&path.controller, path.mtu, limits.max_segments, limits.max_bytes)
                 .max(1);
             let room = path.address.room();
-            if room < LEAST_ROOM {
+            if !path.address.has_room() {
                 // What arrives from there brings the path back.
                 return;
             }

@@ -169,7 +169,7 @@ impl Endpoint {
                 if now_ns < stream.next_probe_ns {
                     return;
                 }
-                if attempts >= MAX_CLOSE_ATTEMPTS || path.address.room() < super::fill::LEAST_ROOM {
+                if attempts >= MAX_CLOSE_ATTEMPTS || !path.address.has_room() {
                     self.drain_stream(key, now_ns);
                     return;
                 }

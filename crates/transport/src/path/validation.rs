@@ -3,6 +3,11 @@
 /// Bytes sent for a byte received, at most.
 const AMPLIFICATION: u64 = 3;
 
+/// A probe, a close, an acknowledgement or a small packet: an unproven address that leaves less than this gets nothing. Three
+/// times the smallest first packet, less its acknowledgement, is more: something that asks for an answer must fit, or both sides
+/// wait.
+const LEAST_ROOM: u64 = 128;
+
 /// Whether the path's address has proved that it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
@@ -32,6 +37,11 @@ impl Address {
             Self::Validated => u64::MAX,
             Self::Unproven { received, sent } => received.saturating_mul(AMPLIFICATION).saturating_sub(sent),
         }
+    }
+
+    /// Whether anything may leave now.
+    pub(crate) fn has_room(self) -> bool {
+        self.room() >= LEAST_ROOM
     }
 
     pub(crate) fn on_received(&mut self, bytes: u64) {

@@ -3,7 +3,6 @@
 use super::{
     Stream,
     packets::{Made, Turn, header},
-    recovery::{Retained, Sent, State},
     send::Fin,
 };
 use crate::{
@@ -11,7 +10,7 @@ use crate::{
     path::Path,
     transmission::{Info, Kind, Space},
 };
-use paceline_pool::{Filled, Pool, Purpose, Segments, Unfilled};
+use paceline_pool::{Pool, Purpose, Segments, Unfilled};
 use paceline_wire::{TAG_LEN, packet::stream};
 use std::sync::Arc;
 
@@ -202,32 +201,9 @@ impl Plan {
         }
         stream.announce = false;
         let filled = unfilled.fill(written);
-        Self::retain(stream, &filled, &infos);
+        stream.send.retain(&filled, &infos);
         let segment_len = infos.first().map_or(written, |info| usize::from(info.packet_len));
         Turn::Made(Made { kind: Kind::Data, segments: Segments::new(filled, segment_len), infos })
-    }
-
-    /// Every packet keeps the descriptor alive until it is acknowledged or lost.
-    fn retain(stream: &mut Stream, filled: &Filled, infos: &[Info]) {
-        let mut start = 0u32;
-        for info in infos {
-            stream.send.insert(
-                Space::Stream,
-                Sent {
-                    number: info.number,
-                    original: info.number,
-                    offset: info.stream_offset,
-                    payload: info.payload_len,
-                    packet_len: info.packet_len,
-                    fin: info.included_fin,
-                    state: State::Scheduled,
-                    sent_ns: 0,
-                    info: None,
-                    retained: Some(Retained { filled: filled.clone(), start, len: info.packet_len }),
-                },
-            );
-            start = start.saturating_add(u32::from(info.packet_len));
-        }
     }
 }
 

@@ -99,13 +99,13 @@ pub(crate) fn make_probe(
         {
             // New data asks for an acknowledgement just as well. What stops it does not stop a probe.
             let mut no_skip = Entropy::default();
-            return match make_burst(stream, path, pool, usize::MAX, 1, mtu, &mut infos, &mut no_skip) {
-                Turn::Window | Turn::Pool => make_empty_probe(stream, pool, infos),
+            match make_burst(stream, path, pool, usize::MAX, 1, mtu, &mut infos, &mut no_skip) {
+                Turn::Window | Turn::Pool => {}
                 turn => {
                     stream.probes_owed = 0;
-                    turn
+                    return turn;
                 }
-            };
+            }
         }
     }
     let made = make_empty_probe(stream, pool, infos);

@@ -5,7 +5,6 @@ use super::{
     Stream,
     burst::PAYLOAD_ALIGN,
     packets::{Made, Turn, header, packet_space},
-    recovery::{Retained, Sent, State},
 };
 use crate::{
     error::Failure,
@@ -79,26 +78,7 @@ pub(super) fn make_resealed(
     stream.send.next_number = header.number;
     stream.send.pop_lost();
     let filled = unfilled.fill(written);
-    let mut start = 0u32;
-    for info in &infos {
-        let retained = Retained { filled: filled.clone(), start, len: info.packet_len };
-        start = start.saturating_add(u32::from(info.packet_len));
-        stream.send.insert(
-            Space::Stream,
-            Sent {
-                number: info.number,
-                original: info.number,
-                offset: info.stream_offset,
-                payload: info.payload_len,
-                packet_len: info.packet_len,
-                fin: info.included_fin,
-                state: State::Scheduled,
-                sent_ns: 0,
-                info: None,
-                retained: Some(retained),
-            },
-        );
-    }
+    stream.send.retain(&filled, &infos);
     let segment_len = infos.first().map_or(written, |info| usize::from(info.packet_len));
     Turn::Made(Made { kind, segments: Segments::new(filled, segment_len), infos })
 }

@@ -4,10 +4,11 @@ use super::recovery::{Retained, Sent, SentMap, State};
 use crate::{
     buffer::{ranges::AckedOffsets, send::SendBuffer},
     path::{recovery::AckBatch, silence::BASE_MTU},
-    transmission::Space,
+    transmission::{Info, Space},
 };
 use bytes::Bytes;
 use paceline_pacer::{Controller, Lost};
+use paceline_pool::Filled;
 use std::collections::VecDeque;
 
 /// Where the end of the stream stands (RFC 9000 §3.1, without the reset states, which are the stream's).
@@ -162,6 +163,29 @@ impl Send {
         match space {
             Space::Stream => &mut self.stream_space,
             Space::Recovery => &mut self.recovery_space,
+        }
+    }
+
+    /// First transmissions that lie one after the other in `filled`: each keeps it until it is acknowledged or lost.
+    pub(crate) fn retain(&mut self, filled: &Filled, infos: &[Info]) {
+        let mut start = 0u32;
+        for info in infos {
+            self.insert(
+                Space::Stream,
+                Sent {
+                    number: info.number,
+                    original: info.number,
+                    offset: info.stream_offset,
+                    payload: info.payload_len,
+                    packet_len: info.packet_len,
+                    fin: info.included_fin,
+                    state: State::Scheduled,
+                    sent_ns: 0,
+                    info: None,
+                    retained: Some(Retained { filled: filled.clone(), start, len: info.packet_len }),
+                },
+            );
+            start = start.saturating_add(u32::from(info.packet_len));
         }
     }
 
