@@ -157,6 +157,10 @@ pub fn all() -> Vec<Case> {
         }
     }
     for opener in openers {
+        for (role, suite) in [(Role::Server, Suite::Aes128), (Role::Client, Suite::Aes256)] {
+            let faults = Faults { loss: 150_000, reorder: 50_000, duplicate: 50_000 };
+            cases.push(Case { faults, ..Case::new(opener, role, suite, 1 << 20) });
+        }
         let base = Case::new(opener, Role::Client, Suite::Aes128, 1 << 20);
         for loss in [50_000, 150_000] {
             cases.push(Case { faults: Faults { loss, ..Faults::default() }, ..base });

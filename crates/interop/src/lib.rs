@@ -13,6 +13,7 @@ pub mod ours;
 pub mod proxy;
 pub mod report;
 pub mod rng;
+pub mod secret_control;
 pub mod upstream;
 
 pub use rng::Rng;

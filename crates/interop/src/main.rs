@@ -3,7 +3,7 @@
 // The program's clock is the real one.
 #![allow(clippy::disallowed_methods)]
 
-use paceline_interop::{case, matrix, upstream::Upstream};
+use paceline_interop::{case, matrix, report::quoted, secret_control, upstream::Upstream};
 use std::{process::ExitCode, sync::Arc};
 
 struct Arguments {
@@ -28,7 +28,6 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
     Ok(parsed)
 }
 
-/// Secrets must be new in every process.
 fn fresh_seed() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
@@ -61,6 +60,26 @@ async fn main() -> ExitCode {
         played += 1;
         failed += u32::from(!report.ok);
     }
+    let wanted = |name: &str| {
+        let name = name.to_lowercase();
+        arguments.words.iter().all(|word| name.contains(word.as_str()))
+    };
+    secret_control::play(&upstream, wanted, |row| {
+        let (key, seen) = match &row.result {
+            Ok(seen) => ("seen", seen),
+            Err(error) => ("error", error),
+        };
+        let ok = row.result.is_ok();
+        if arguments.json {
+            let (name, seen) = (quoted(&row.name), quoted(seen));
+            println!("{{\"case\":{name},\"ok\":{ok},\"seconds\":{:.3},\"{key}\":{seen}}}", row.seconds);
+        } else {
+            println!("{} {:7.2} s  {}: {seen}", if ok { "ok    " } else { "FAILED" }, row.seconds, row.name);
+        }
+        played += 1;
+        failed += u32::from(!ok);
+    })
+    .await;
     if !arguments.json {
         println!("{} of {played} rows passed, seed {}", played - failed, arguments.seed);
     }

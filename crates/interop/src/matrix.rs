@@ -143,7 +143,17 @@ async fn play_all_theirs(
     last
 }
 
-/// Plays one case. `seed` makes the secret, the content and the network's faults.
+/// Bytes that no process had before: the seed repeats everything else.
+pub(crate) fn fresh_secret() -> [u8; 32] {
+    use std::hash::{BuildHasher as _, RandomState};
+    let mut export = [0; 32];
+    for (index, part) in export.chunks_mut(8).enumerate() {
+        part.copy_from_slice(&RandomState::new().hash_one(index).to_le_bytes());
+    }
+    export
+}
+
+/// Plays one case. `seed` makes the content and the network's faults.
 pub async fn play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> Report {
     let begin = Instant::now();
     let (result, faults) = try_play(upstream, case, seed).await;
@@ -156,17 +166,21 @@ pub async fn play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> Report {
         }
         (Ok(_), Some(_)) => report.error = Some("it went well".into()),
         (Err(error), wrong) => {
-            // Ours must say what is wrong; theirs has its own words.
-            report.ok = wrong.is_some()
-                && match case.opener {
-                    Opener::Ours => error.contains("PathUnconfirmed"),
-                    Opener::Theirs => error.contains("theirs") && !error.contains("not done"),
-                };
+            let expected = match (case.opener, wrong) {
+                (_, None) => None,
+                (Opener::Ours, Some(_)) => Some("ours: PathUnconfirmed"),
+                // What does not open is not answered: upstream waits for its idle timeout.
+                (Opener::Theirs, Some(Wrong::Role)) => Some("TimedOut"),
+                (Opener::Theirs, Some(Wrong::Secret)) => Some("unknown path secret"),
+            };
+            report.ok = expected.is_some_and(|expected| error.contains(expected));
             report.error = Some(error);
         }
     }
     let happened = |ppm: u32, index: usize| ppm == 0 || faults.is_some_and(|counts| counts[index] > 0);
-    if !(happened(case.faults.loss, 1) && happened(case.faults.reorder, 2) && happened(case.faults.duplicate, 3))
+    if !(happened(case.faults.loss, 1)
+        && happened(case.faults.reorder, 2)
+        && happened(case.faults.duplicate, 3))
     {
         report.ok = false;
         report.error = Some(format!("the network did nothing: {faults:?}"));
@@ -178,8 +192,7 @@ type Played = Result<(String, String), String>;
 
 async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, Option<[u64; 4]>) {
     let mut rng = Rng::new(seed ^ 0x696e_7465_726f_7000);
-    let mut export = [0; 32];
-    rng.fill(&mut export);
+    let export = fresh_secret();
     let proxy = if case.faults.any() {
         // What we listen on is known only below, so theirs goes through a proxy made there.
         match upstream.acceptor() {
@@ -205,8 +218,11 @@ async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, O
             their_export[0] ^= 1;
         }
         let their_role = if case.wrong == Some(Wrong::Role) { case.role } else { case.role.peer() };
-        let their_id =
-            paceline_transport::wire::PathSecret::new(their_export, ours::suite(case.suite), ours::role(their_role));
+        let their_id = paceline_transport::wire::PathSecret::new(
+            their_export,
+            ours::suite(case.suite),
+            ours::role(their_role),
+        );
         upstream
             .register(&Entry {
                 export: their_export,
@@ -216,6 +232,7 @@ async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, O
                 our_token: reset_token(&OUR_RESET_KEY, their_id.id()),
                 window: WINDOW,
                 mtu: case.mtu,
+                idle_timeout_ms: if case.wrong.is_some() { 2_000 } else { 30_000 },
             })
             .map_err(|error| text(&error))?;
         let mut path = path;
@@ -242,9 +259,10 @@ async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, O
     };
     let target = back.as_ref().map_or(ours.address(), |back| back.address);
     let content = Arc::new(Content::new(rng.bits(), case.bytes));
-    let timeout = if case.wrong.is_some() { Duration::from_secs(6) } else { Duration::from_secs(60) };
+    let timeout = if case.wrong.is_some() { Duration::from_secs(4) } else { Duration::from_secs(60) };
     let name = ours.address();
-    let theirs = tokio::spawn(play_all_theirs(Arc::clone(upstream), name, target, case, Arc::clone(&content)));
+    let theirs =
+        tokio::spawn(play_all_theirs(Arc::clone(upstream), name, target, case, Arc::clone(&content)));
     let abort = theirs.abort_handle();
     let our_content = Arc::clone(&content);
     let ours_played = Handle::current().spawn_blocking(move || {
@@ -259,12 +277,17 @@ async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, O
         }
     };
     let result = if case.wrong.is_some() {
-        // One side says why; the other may wait for ever.
-        tokio::select! {
-            played = ours_played => played.map_or_else(|error| Err(error.to_string()), |(played, _)| played),
-            played = theirs_played, if case.opener == Opener::Theirs => played,
-        }
-        .map(|hash| (hash.clone(), hash))
+        // Who opens is told why; who was asked must not have noticed.
+        let (played, ours) = match ours_played.await {
+            Ok(played) => played,
+            Err(error) => return (Err(error.to_string()), None),
+        };
+        let played = match case.opener {
+            Opener::Ours => played,
+            Opener::Theirs if ours.flows.is_empty() && ours.peer_closed.is_none() => theirs_played.await,
+            Opener::Theirs => Err(format!("we noticed: {:?}", ours.flows)),
+        };
+        played.map(|hash| (hash.clone(), hash))
     } else {
         let (ours_played, theirs_played) = tokio::join!(ours_played, theirs_played);
         match (ours_played, theirs_played) {

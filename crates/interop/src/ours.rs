@@ -79,6 +79,19 @@ impl Ours {
     /// # Errors
     /// As the runtime says.
     pub fn start(mtu: u16, window: u64, reset_key: [u8; 32]) -> Result<Self, paceline_udp::StartError> {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), mtu, window, reset_key)
+    }
+
+    /// At that address.
+    ///
+    /// # Errors
+    /// As the runtime says.
+    pub fn start_at(
+        bind: SocketAddr,
+        mtu: u16,
+        window: u64,
+        reset_key: [u8; 32],
+    ) -> Result<Self, paceline_udp::StartError> {
         let config = Config {
             max_datagram_v4: mtu,
             initial_window: window,
@@ -86,7 +99,7 @@ impl Ours {
             ..Config::default()
         };
         let (ring, bell) = mpsc::channel();
-        let options = Options::new(SocketAddr::from(([127, 0, 0, 1], 0)), config);
+        let options = Options::new(bind, config);
         let runtime = Runtime::start(options, move || {
             let _ = ring.send(());
         })?;
@@ -112,6 +125,11 @@ impl Ours {
     /// The process has used the secret.
     pub fn inject(&self, path: InjectedPath) -> Result<(), paceline_udp::InjectError> {
         self.runtime.inject(PEER, path, None)
+    }
+
+    /// Gives it a peer whose secret the process may have used: what one must never do, to see that the other side notices.
+    pub fn inject_again(&self, path: InjectedPath) {
+        self.submit(vec![Command::Inject { peer: PEER, path: Box::new(path), max_rate: None }]);
     }
 
     /// Opens a stream.

@@ -20,7 +20,9 @@ pub struct Report {
     pub faults: Option<[u64; 4]>,
 }
 
-fn quoted(text: &str) -> String {
+/// As a JSON string.
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

@@ -28,7 +28,6 @@ use std::{io, net::SocketAddr, num::NonZeroU32};
 
 /// Secrets it keeps.
 const CAPACITY: usize = 100_000;
-const IDLE_TIMEOUT_MS: u32 = 30_000;
 
 /// A stream of upstream's, tokio's traits on it.
 pub type Stream = DcStream<Subscriber>;
@@ -73,11 +72,7 @@ struct Provider {
 }
 
 impl ClientHandshake for Provider {
-    async fn handshake_with_entry(
-        &self,
-        remote: SocketAddr,
-        _: Name,
-    ) -> io::Result<(Peer, HandshakeKind)> {
+    async fn handshake_with_entry(&self, remote: SocketAddr, _: Name) -> io::Result<(Peer, HandshakeKind)> {
         let peer = self.map.get_tracked(remote);
         peer.map(|peer| (peer, HandshakeKind::Cached)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -122,6 +117,8 @@ pub struct Entry {
     pub window: u64,
     /// Largest UDP payload.
     pub mtu: u16,
+    /// Silence that ends a stream.
+    pub idle_timeout_ms: u32,
 }
 
 /// An endpoint of `s2n-quic-dc` that opens and accepts.
@@ -138,13 +135,8 @@ impl Upstream {
     /// # Errors
     /// A socket or a thread is refused.
     pub fn start(reset_key: &[u8]) -> io::Result<Self> {
-        let map = Map::new(
-            Signer::new(reset_key),
-            CAPACITY,
-            false,
-            StdClock::default(),
-            Subscriber::default(),
-        );
+        let map =
+            Map::new(Signer::new(reset_key), CAPACITY, false, StdClock::default(), Subscriber::default());
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let provider = Provider { map: map.clone(), local: loopback };
         // With one worker its queue ids begin at 0, which nobody can answer to.
@@ -182,22 +174,18 @@ impl Upstream {
     pub fn register(&self, entry: &Entry) -> io::Result<()> {
         let refuse = |what: &str| io::Error::other(format!("upstream refuses the path secret: {what}"));
         let window = VarInt::new(entry.window).map_err(io::Error::other)?;
-        let mut parameters = ApplicationParams::new(
-            entry.mtu,
-            &InitialFlowControlLimits::default(),
-            &Limits::default(),
-        );
+        let mut parameters =
+            ApplicationParams::new(entry.mtu, &InitialFlowControlLimits::default(), &Limits::default());
         parameters.remote_max_data = window;
         parameters.local_send_max_data = window;
         parameters.local_recv_max_data = window;
-        parameters.max_idle_timeout = NonZeroU32::new(IDLE_TIMEOUT_MS);
+        parameters.max_idle_timeout = NonZeroU32::new(entry.idle_timeout_ms);
         let role = match entry.role {
             Role::Client => endpoint::Type::Client,
             Role::Server => endpoint::Type::Server,
         };
         let remote: inet::SocketAddress = entry.remote.into();
-        let info =
-            dc::ConnectionInfo::new(&remote, dc::SUPPORTED_VERSIONS[0], parameters, role.into_event());
+        let info = dc::ConnectionInfo::new(&remote, dc::SUPPORTED_VERSIONS[0], parameters, role.into_event());
         let mut path = self.map.clone().new_path(&info).ok_or_else(|| refuse("no path"))?;
         let session = Injected { export: entry.export, suite: entry.suite };
         path.on_path_secrets_ready(&session).map_err(|error| refuse(&error.to_string()))?;
