@@ -269,7 +269,8 @@ async fn used_by_them(upstream: &Arc<Upstream>, stale: bool) -> Seen {
     }
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     // Started again with the same secret, which its map refuses to take twice.
-    let successor = Pair { upstream: Arc::new(Upstream::start(b"upstream's reset key").map_err(text)?), ..pair };
+    let successor =
+        Pair { upstream: Arc::new(Upstream::start(b"upstream's reset key").map_err(text)?), ..pair };
     successor.register(successor.our_token())?;
     let mut again = successor.upstream.open(successor.address, successor.address).await.map_err(text)?;
     again.write_all(b"hello").await.map_err(text)?;
@@ -277,7 +278,7 @@ async fn used_by_them(upstream: &Arc<Upstream>, stale: bool) -> Seen {
     if ours.flows.len() != 1 {
         return Err(format!("ours accepted it: {} streams", ours.flows.len()));
     }
-    expect(&seen, if stale { "potentially replayed" } else { "key replay prevented" })
+    expect(&seen, if stale { "potentially replayed" } else { "key has been replayed" })
 }
 
 /// The key that the next stream of upstream's would have, after an authentic or forged StaleKey.
