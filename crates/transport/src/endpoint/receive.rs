@@ -154,7 +154,7 @@ impl Endpoint {
         let path = self.paths.get_mut(path_key).ok_or(Dropped)?;
         let verdict = path.replay.check(credentials.key_id);
         if verdict != Verdict::New {
-            return Err(self.on_used_key_id(path_key, packet, verdict, packet_len, received.at_ns));
+            return Err(self.on_used_key_id(path_key, packet, verdict, packet_len, received));
         }
         if packet.end_offset() > self.config.initial_window {
             return Err(Dropped);

@@ -110,8 +110,9 @@ impl Endpoint {
         packet: &stream::Packet<'_>,
         verdict: Verdict,
         trigger_len: usize,
-        now_ns: u64,
+        received: &Received,
     ) -> Dropped {
+        let now_ns = received.at_ns;
         let credentials = packet.credentials();
         // The limit first: who replays a million packets gets no million decryptions.
         if self.shutting_down || !self.reply_limits.allows(now_ns, &credentials.id) {
@@ -136,7 +137,9 @@ impl Endpoint {
                 secret_control::stale_key(id, queue_id, path.replay.min_acceptable(), &sealer, &mut reply)
             }
         };
-        let (remote, local) = (path.remote, path.local);
+        // s2n-quic-dc finds the stream only at the port it was opened from.
+        let elsewhere = path.answer_to(received.remote, received.local);
+        let (remote, local) = elsewhere.unwrap_or((path.remote, path.local));
         if let Some(reply) = smaller(&reply, len.ok(), trigger_len) {
             self.reply_limits.take(now_ns, id);
             self.stats.secret_control_sent = self.stats.secret_control_sent.saturating_add(1);

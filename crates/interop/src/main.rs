@@ -1,0 +1,87 @@
+//! Plays the matrix: `paceline-interop [--json] [--seed N] [WORD…]`; with words, only rows whose names have all of them.
+
+// The program's clock is the real one.
+#![allow(clippy::disallowed_methods)]
+
+use paceline_interop::{case, matrix, report::quoted, secret_control, upstream::Upstream};
+use std::{process::ExitCode, sync::Arc};
+
+struct Arguments {
+    json: bool,
+    seed: u64,
+    words: Vec<String>,
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut parsed = Arguments { json: false, seed: fresh_seed(), words: Vec::new() };
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => parsed.json = true,
+            "--seed" => {
+                let value = arguments.next().unwrap_or_default();
+                parsed.seed = value.parse().map_err(|_| format!("--seed: expected a number, got {value}"))?;
+            }
+            option if option.starts_with('-') => return Err(format!("no such option: {option}")),
+            word => parsed.words.push(word.to_lowercase()),
+        }
+    }
+    Ok(parsed)
+}
+
+fn fresh_seed() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("paceline-interop: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let upstream = match Upstream::start(b"upstream's reset key") {
+        Ok(upstream) => Arc::new(upstream),
+        Err(error) => {
+            eprintln!("paceline-interop: upstream does not start: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let (mut played, mut failed) = (0, 0);
+    for (index, case) in case::all().into_iter().enumerate() {
+        let name = case.to_string().to_lowercase();
+        if !arguments.words.iter().all(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        let report = matrix::play(&upstream, case, arguments.seed.wrapping_add(index as u64)).await;
+        println!("{}", if arguments.json { report.json() } else { report.line() });
+        played += 1;
+        failed += u32::from(!report.ok);
+    }
+    let wanted = |name: &str| {
+        let name = name.to_lowercase();
+        arguments.words.iter().all(|word| name.contains(word.as_str()))
+    };
+    secret_control::play(&upstream, wanted, |row| {
+        let (key, seen) = match &row.result {
+            Ok(seen) => ("seen", seen),
+            Err(error) => ("error", error),
+        };
+        let ok = row.result.is_ok();
+        if arguments.json {
+            let (name, seen) = (quoted(&row.name), quoted(seen));
+            println!("{{\"case\":{name},\"ok\":{ok},\"seconds\":{:.3},\"{key}\":{seen}}}", row.seconds);
+        } else {
+            println!("{} {:7.2} s  {}: {seen}", if ok { "ok    " } else { "FAILED" }, row.seconds, row.name);
+        }
+        played += 1;
+        failed += u32::from(!ok);
+    })
+    .await;
+    if !arguments.json {
+        println!("{} of {played} rows passed, seed {}", played - failed, arguments.seed);
+    }
+    if failed > 0 || played == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

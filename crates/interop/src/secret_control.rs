@@ -1,0 +1,339 @@
+//! UnknownPathSecret, StaleKey and ReplayDetected on live streams: each way, with the right authenticator and a wrong one.
+
+use crate::{
+    case::{Role, Suite},
+    matrix::fresh_secret,
+    ours::{self, Ours},
+    upstream::{Entry, Stream, Upstream},
+};
+use bytes::Bytes;
+use paceline_transport::wire::{
+    ControlKey, Opener, PathSecret,
+    crypto::reset_token,
+    packet::{secret_control, stream},
+};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    task::block_in_place,
+};
+
+const WINDOW: u64 = 1 << 20;
+const MTU: u16 = 1_472;
+const OUR_RESET_KEY: [u8; 32] = [0x1f; 32];
+/// So long nothing may happen after a wrong authenticator.
+const QUIET: Duration = Duration::from_millis(700);
+const LONG: Duration = Duration::from_secs(3);
+
+/// One row: its name, and what went wrong.
+pub struct Row {
+    /// The row.
+    pub name: String,
+    /// All of it.
+    pub seconds: f64,
+    /// What was seen.
+    pub result: Result<String, String>,
+}
+
+type Seen = Result<String, String>;
+
+/// A secret, and both sides of it.
+struct Pair {
+    upstream: Arc<Upstream>,
+    export: [u8; 32],
+    address: SocketAddr,
+    acceptor: SocketAddr,
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn expect(seen: &str, expected: &str) -> Seen {
+    if seen.contains(expected) { Ok(seen.into()) } else { Err(format!("expected {expected}, saw {seen}")) }
+}
+
+impl Pair {
+    /// We are the handshake client; upstream knows of it if `registered`.
+    fn new(upstream: &Arc<Upstream>, ours: &Ours, registered: Option<[u8; 16]>) -> Result<Self, String> {
+        let pair = Self {
+            upstream: Arc::clone(upstream),
+            export: fresh_secret(),
+            address: ours.address(),
+            acceptor: upstream.acceptor().map_err(text)?,
+        };
+        if let Some(our_token) = registered {
+            pair.register(our_token)?;
+        }
+        Ok(pair)
+    }
+
+    /// With key ids from 0.
+    fn register(&self, our_token: [u8; 16]) -> Result<(), String> {
+        let entry = Entry {
+            export: self.export,
+            suite: Suite::Aes128,
+            role: Role::Server,
+            remote: self.address,
+            our_token,
+            window: WINDOW,
+            mtu: MTU,
+            idle_timeout_ms: 2_000,
+        };
+        self.upstream.register(&entry).map_err(text)
+    }
+
+    fn secret(&self) -> PathSecret {
+        PathSecret::new(self.export, ours::suite(Suite::Aes128), ours::role(Role::Client))
+    }
+
+    fn path(
+        &self,
+        first_key_id: u64,
+        their_token: Option<[u8; 16]>,
+    ) -> paceline_transport::handshake::InjectedPath {
+        let mut path = ours::path(self.export, Suite::Aes128, Role::Client, self.acceptor, WINDOW, MTU);
+        path.first_key_id = first_key_id;
+        path.peer_reset_token = their_token;
+        path
+    }
+
+    fn their_token(&self) -> [u8; 16] {
+        self.upstream.token(self.secret().id().0)
+    }
+
+    fn our_token(&self) -> [u8; 16] {
+        reset_token(&OUR_RESET_KEY, self.secret().id())
+    }
+}
+
+fn start(bind: SocketAddr) -> Result<Ours, String> {
+    Ours::start_at(bind, MTU, WINDOW, OUR_RESET_KEY).map_err(text)
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// How a stream of ours ends within `timeout`, or that it does not.
+fn our_end(ours: &mut Ours, timeout: Duration) -> String {
+    block_in_place(|| ours.run(timeout, |ours| ours.flows.values().any(|flow| flow.failure.is_some())));
+    let failure = ours.flows.values().find_map(|flow| flow.failure);
+    failure.map_or("nothing".into(), |failure| format!("{failure:?}"))
+}
+
+/// How a stream of theirs ends within `timeout`, or that it does not.
+async fn their_end(stream: &mut Stream, timeout: Duration) -> String {
+    let mut byte = [0];
+    match tokio::time::timeout(timeout, stream.read(&mut byte)).await {
+        Err(_) => "nothing".into(),
+        Ok(Ok(read)) => format!("{read} bytes"),
+        Ok(Err(error)) => error.to_string(),
+    }
+}
+
+fn send_hello(ours: &mut Ours) -> u32 {
+    let stream = ours.open();
+    ours.send(stream, Bytes::from_static(b"hello"));
+    stream
+}
+
+/// Upstream has never heard of our secret.
+async fn unknown_from_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
+    let mut ours = start(any_port())?;
+    let pair = Pair::new(upstream, &ours, None)?;
+    let mut token = pair.their_token();
+    token[0] ^= u8::from(!right);
+    ours.inject(pair.path(0, Some(token))).map_err(text)?;
+    send_hello(&mut ours);
+    let seen = our_end(&mut ours, if right { LONG } else { QUIET });
+    expect(&seen, if right { "PeerRestarted" } else { "nothing" })
+}
+
+/// A second endpoint with the first one's secret, at its address, whose key ids begin at `again`.
+async fn used_key_id(upstream: &Arc<Upstream>, again: u64) -> Seen {
+    const FIRST: u64 = 70_000;
+    let mut ours = start(any_port())?;
+    let address = ours.address();
+    let pair = Pair::new(upstream, &ours, Some([0; 16]))?;
+    ours.inject(pair.path(FIRST, None)).map_err(text)?;
+    let stream = ours.open();
+    ours.send(stream, Bytes::from_static(b"hello"));
+    let mut theirs = upstream.accept().await.map_err(text)?;
+    let mut got = Vec::new();
+    theirs.read_to_end(&mut got).await.map_err(text)?;
+    if got != b"hello" {
+        return Err(format!("they received {got:?}"));
+    }
+    theirs.shutdown().await.map_err(text)?;
+    drop(theirs);
+    block_in_place(|| ours.run(LONG, |ours| ours.flows.values().all(|flow| flow.closed)));
+    drop(ours);
+    // Upstream's mailbox for a key id outlives its stream by half a second.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let mut ours = start(address)?;
+    ours.inject_again(pair.path(again, None));
+    send_hello(&mut ours);
+    // Nothing is authenticated before upstream's application looks at the stream.
+    let accepted = tokio::spawn({
+        let upstream = Arc::clone(upstream);
+        async move {
+            if let Ok(mut theirs) = upstream.accept().await {
+                let _ = their_end(&mut theirs, LONG).await;
+            }
+        }
+    });
+    let seen = our_end(&mut ours, LONG);
+    accepted.abort();
+    expect(&seen, "KeyRejected")
+}
+
+/// A packet of upstream's form, with a MAC that is right or wrong, for a stream of ours that is under way.
+async fn forged_to_us(upstream: &Arc<Upstream>, stale: bool, right: bool) -> Seen {
+    let mut ours = start(any_port())?;
+    let pair = Pair::new(upstream, &ours, Some([0; 16]))?;
+    // Nobody listens at the peer's address, so that the stream is not answered: an answered one is past the replay check.
+    let deaf = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
+    deaf.set_read_timeout(Some(LONG)).map_err(text)?;
+    let mut path = pair.path(0, None);
+    path.remote = deaf.local_addr().map_err(text)?;
+    ours.inject(path).map_err(text)?;
+    send_hello(&mut ours);
+    let mut first = [0; 2_048];
+    let len = block_in_place(|| deaf.recv(&mut first)).map_err(text)?;
+    let packet = stream::Packet::decode(&first[..len]).map_err(text)?;
+    let other = PathSecret::new([0x55; 32], ours::suite(Suite::Aes128), ours::role(Role::Server));
+    let theirs = PathSecret::new(pair.export, ours::suite(Suite::Aes128), ours::role(Role::Server));
+    let key: ControlKey = if right { theirs.control_sealer() } else { other.control_sealer() };
+    let mut out = [0; secret_control::MAX_LEN];
+    let len = if stale {
+        secret_control::stale_key(theirs.id(), packet.source_queue_id(), 5_000, &key, &mut out)
+    } else {
+        secret_control::replay_detected(theirs.id(), packet.source_queue_id(), 0, &key, &mut out)
+    }
+    .map_err(text)?;
+    deaf.send_to(&out[..len], pair.address).map_err(text)?;
+    let seen = our_end(&mut ours, if right { LONG } else { QUIET });
+    expect(&seen, if right { "KeyRejected" } else { "nothing" })
+}
+
+/// We have never heard of upstream's secret.
+async fn unknown_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
+    let ours = start(any_port())?;
+    let pair = Pair::new(upstream, &ours, None)?;
+    let mut token = pair.our_token();
+    token[0] ^= u8::from(!right);
+    pair.register(token)?;
+    let mut theirs = upstream.open(pair.address, pair.address).await.map_err(text)?;
+    theirs.write_all(b"hello").await.map_err(text)?;
+    let seen = their_end(&mut theirs, if right { LONG } else { QUIET }).await;
+    expect(&seen, if right { "unknown path secret" } else { "nothing" })
+}
+
+/// Upstream's key ids begin anew: ours says so, in upstream's own form.
+async fn used_by_them(upstream: &Arc<Upstream>, stale: bool) -> Seen {
+    let mut ours = start(any_port())?;
+    let pair = Pair::new(upstream, &ours, None)?;
+    pair.register(pair.our_token())?;
+    let mut path = pair.path(0, None);
+    // Time-wait lasts as long: before its end, the key id is that of a stream whose late packets are acknowledged.
+    path.peer.idle_timeout_ms = 1_000;
+    ours.inject(path).map_err(text)?;
+    if stale {
+        // Far ahead of what any window remembers: upstream's counter goes where an authentic StaleKey sends it.
+        let mut out = [0; secret_control::MAX_LEN];
+        let secret = pair.secret();
+        let len = secret_control::stale_key(secret.id(), None, 200_000, &secret.control_sealer(), &mut out)
+            .map_err(text)?;
+        let socket = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
+        socket.send_to(&out[..len], pair.acceptor).map_err(text)?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut theirs = upstream.open(pair.address, pair.address).await.map_err(text)?;
+    theirs.write_all(b"hello").await.map_err(text)?;
+    theirs.shutdown().await.map_err(text)?;
+    let arrived = |ours: &mut Ours| ours.flows.values().any(|flow| flow.end);
+    if !block_in_place(|| ours.run(LONG, arrived)) {
+        return Err(format!("the first stream does not arrive: {}", ours.describe()));
+    }
+    for stream in ours.flows.keys().copied().collect::<Vec<_>>() {
+        ours.send(stream, Bytes::new());
+    }
+    their_end(&mut theirs, LONG).await;
+    if !block_in_place(|| ours.run(LONG, |ours| ours.flows.values().all(|flow| flow.closed))) {
+        return Err(format!("the first stream does not end: {}", ours.describe()));
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // Started again with the same secret, which its map refuses to take twice.
+    let successor =
+        Pair { upstream: Arc::new(Upstream::start(b"upstream's reset key").map_err(text)?), ..pair };
+    successor.register(successor.our_token())?;
+    let mut again = successor.upstream.open(successor.address, successor.address).await.map_err(text)?;
+    again.write_all(b"hello").await.map_err(text)?;
+    let seen = their_end(&mut again, LONG).await;
+    if ours.flows.len() != 1 {
+        return Err(format!("ours accepted it: {} streams", ours.flows.len()));
+    }
+    expect(&seen, if stale { "potentially replayed" } else { "key has been replayed" })
+}
+
+/// The key that the next stream of upstream's would have, after an authentic or forged StaleKey.
+async fn forged_stale_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
+    let ours = start(any_port())?;
+    let pair = Pair::new(upstream, &ours, None)?;
+    let listener = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
+    listener.set_read_timeout(Some(LONG)).map_err(text)?;
+    pair.register([0; 16])?;
+    let other = PathSecret::new([0x55; 32], ours::suite(Suite::Aes128), ours::role(Role::Client));
+    let secret = pair.secret();
+    let key = if right { secret.control_sealer() } else { other.control_sealer() };
+    let mut out = [0; secret_control::MAX_LEN];
+    let len = secret_control::stale_key(secret.id(), None, 4_321, &key, &mut out).map_err(text)?;
+    listener.send_to(&out[..len], pair.acceptor).map_err(text)?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let address = listener.local_addr().map_err(text)?;
+    let theirs = upstream.open(pair.address, address).await.map_err(text)?;
+    let mut first = [0; 2_048];
+    let len = block_in_place(|| listener.recv(&mut first)).map_err(text)?;
+    drop(theirs);
+    let packet = stream::Packet::decode(&first[..len]).map_err(text)?;
+    let key_id = packet.credentials().key_id;
+    let mut payload = vec![0; packet.payload_len()];
+    let keys = secret.stream_keys(key_id, Opener::Remote);
+    packet.open(&keys.open, &keys.control_open, &mut payload).map_err(|_| "it does not open")?;
+    expect(&format!("key id {key_id}"), if right { "key id 4321" } else { "key id 0" })
+}
+
+/// All rows, in order, as they are done.
+pub async fn play(upstream: &Arc<Upstream>, wanted: impl Fn(&str) -> bool, mut tell: impl FnMut(Row)) {
+    macro_rules! row {
+        ($name:expr, $played:expr) => {
+            if wanted($name) {
+                let begin = Instant::now();
+                let result = match tokio::time::timeout(Duration::from_secs(20), $played).await {
+                    Ok(result) => result,
+                    Err(_) => Err("not done".into()),
+                };
+                tell(Row { name: $name.into(), seconds: begin.elapsed().as_secs_f64(), result });
+            }
+        };
+    }
+    row!("UnknownPathSecret from them, right token", unknown_from_them(upstream, true));
+    row!("UnknownPathSecret from them, wrong token", unknown_from_them(upstream, false));
+    row!("StaleKey from them", used_key_id(upstream, 5));
+    row!("ReplayDetected from them", used_key_id(upstream, 70_000));
+    row!("StaleKey to us, right MAC", forged_to_us(upstream, true, true));
+    row!("StaleKey to us, wrong MAC", forged_to_us(upstream, true, false));
+    row!("ReplayDetected to us, right MAC", forged_to_us(upstream, false, true));
+    row!("ReplayDetected to us, wrong MAC", forged_to_us(upstream, false, false));
+    row!("UnknownPathSecret to them, right token", unknown_to_them(upstream, true));
+    row!("UnknownPathSecret to them, wrong token", unknown_to_them(upstream, false));
+    row!("ReplayDetected to them", used_by_them(upstream, false));
+    row!("StaleKey to them", used_by_them(upstream, true));
+    row!("StaleKey to them, right MAC", forged_stale_to_them(upstream, true));
+    row!("StaleKey to them, wrong MAC", forged_stale_to_them(upstream, false));
+}
