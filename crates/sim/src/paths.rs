@@ -1,7 +1,10 @@
 //! R20: named paths, and how long a transfer over each may take.
 //!
-//! A ceiling is what was measured (worst of seeds 1 to 3, 2026-11-22) and 10 %. `cargo test -p paceline-sim --test ceilings --
-//! --nocapture` prints the figures again.
+//! A ceiling is what theory says, and an allowance: a round trip for the handshake, slow start from ten packets (RFC 9002 §7.2) that
+//! doubles every round trip until it has filled the path, the rate less what is lost, a round trip for the end. The allowance is for
+//! what BBR pays to find the rate: its startup ends after three rounds without growth, above the rate, and drains. 15 % where nothing
+//! happens, more where something is lost or changes meanwhile, twice at 5 % each way, where one startup in ten ends too early.
+//! `cargo test -p paceline-sim --test ceilings -- --nocapture` prints the figures.
 
 use crate::{Broken, FaultCounts, Link, Transfer, verdict::faults_json};
 use paceline_transport::{Config, MS, SECOND};
@@ -21,8 +24,8 @@ pub struct NamedPath {
     pub queue_percent: u64,
     /// Bytes of the transfer, MiB.
     pub mebibytes: u64,
-    /// Longest completion time, ms of virtual time.
-    pub ceiling_ms: u64,
+    /// Longest completion time, percent of the [`ideal`](Self::ideal_ns) one.
+    pub allowance_percent: u64,
     /// What else is the matter with it.
     pub shape: Shape,
 }
@@ -64,27 +67,27 @@ const fn path(
     (mbit, rtt_us, queue_percent): (u64, u64, u64),
     shape: Shape,
     mebibytes: u64,
-    ceiling_ms: u64,
+    allowance_percent: u64,
 ) -> NamedPath {
-    NamedPath { name, what, mbit, rtt_us, queue_percent, mebibytes, ceiling_ms, shape }
+    NamedPath { name, what, mbit, rtt_us, queue_percent, mebibytes, allowance_percent, shape }
 }
 
 /// All of them.
 pub const ALL: &[NamedPath] = &[
-    path("lan", "1 Gbit/s, 0.2 ms", (1_000, 200, 400), Shape::Plain, 24, 234),
-    path("10g-1ms", "10 Gbit/s, 1 ms", (10_000, 1_000, 100), Shape::Plain, 64, 74),
-    path("1g-1ms", "1 Gbit/s, 1 ms", (1_000, 1_000, 100), Shape::Plain, 32, 320),
-    path("100m-40ms-loss1", "100 Mbit/s, 40 ms, 1 % loss", (100, 40_000, 100), Shape::Loss(10_000), 12, 1639),
-    path("250m-600ms", "250 Mbit/s, 600 ms", (250, 600_000, 100), Shape::Plain, 32, 21505),
-    path("10m-200ms-deep", "10 Mbit/s, 200 ms, deep queue", (10, 200_000, 400), Shape::Plain, 3, 4301),
-    path("200m-20ms", "200 Mbit/s, 20 ms", (200, 20_000, 100), Shape::Plain, 16, 947),
+    path("lan", "1 Gbit/s, 0.2 ms", (1_000, 200, 400), Shape::Plain, 24, 115),
+    path("10g-1ms", "10 Gbit/s, 1 ms", (10_000, 1_000, 100), Shape::Plain, 64, 115),
+    path("1g-1ms", "1 Gbit/s, 1 ms", (1_000, 1_000, 100), Shape::Plain, 32, 115),
+    path("100m-40ms-loss1", "100 Mbit/s, 40 ms, 1 % loss", (100, 40_000, 100), Shape::Loss(10_000), 12, 125),
+    path("250m-600ms", "250 Mbit/s, 600 ms", (250, 600_000, 100), Shape::Plain, 32, 115),
+    path("10m-200ms-deep", "10 Mbit/s, 200 ms, deep queue", (10, 200_000, 400), Shape::Plain, 3, 115),
+    path("200m-20ms", "200 Mbit/s, 20 ms", (200, 20_000, 100), Shape::Plain, 16, 115),
     path(
         "200m-20ms-loss1",
         "200 Mbit/s, 20 ms, 1 % loss each way",
         (200, 20_000, 100),
         Shape::Loss(10_000),
         16,
-        972,
+        130,
     ),
     path(
         "200m-20ms-loss2",
@@ -92,7 +95,7 @@ pub const ALL: &[NamedPath] = &[
         (200, 20_000, 100),
         Shape::Loss(20_000),
         16,
-        979,
+        130,
     ),
     path(
         "200m-20ms-loss5",
@@ -100,19 +103,19 @@ pub const ALL: &[NamedPath] = &[
         (200, 20_000, 100),
         Shape::Loss(50_000),
         16,
-        1159,
+        200,
     ),
-    path("rtt-step", "100 Mbit/s, 20 ms, then 80 ms", (100, 20_000, 100), Shape::RttStep, 24, 4468),
-    path("rate-step", "200, then 50, then 200 Mbit/s, 20 ms", (200, 20_000, 100), Shape::RateStep, 32, 3252),
-    path("shallow", "100 Mbit/s, 40 ms, queue of 0.1 BDP", (100, 40_000, 10), Shape::ShallowQueue, 12, 1606),
-    path("jitter", "100 Mbit/s, 20 ms, 1 ms jitter", (100, 20_000, 100), Shape::Jitter(MS), 12, 1323),
+    path("rtt-step", "100 Mbit/s, 20 ms, then 80 ms", (100, 20_000, 100), Shape::RttStep, 24, 140),
+    path("rate-step", "200, then 50, then 200 Mbit/s, 20 ms", (200, 20_000, 100), Shape::RateStep, 32, 140),
+    path("shallow", "100 Mbit/s, 40 ms, queue of 0.1 BDP", (100, 40_000, 10), Shape::ShallowQueue, 12, 130),
+    path("jitter", "100 Mbit/s, 20 ms, 1 ms jitter", (100, 20_000, 100), Shape::Jitter(MS), 12, 115),
     path(
         "reordering",
         "100 Mbit/s, 20 ms, 5 % overtaken",
         (100, 20_000, 100),
         Shape::Reordering(50_000),
         12,
-        1394,
+        115,
     ),
     path(
         "duplicates",
@@ -120,7 +123,7 @@ pub const ALL: &[NamedPath] = &[
         (100, 20_000, 100),
         Shape::Duplicates(50_000),
         12,
-        1314,
+        115,
     ),
     path(
         "ecn",
@@ -128,7 +131,7 @@ pub const ALL: &[NamedPath] = &[
         (100, 20_000, 100),
         Shape::CongestionMarks(1_000),
         12,
-        1435,
+        130,
     ),
     path(
         "narrow-back",
@@ -136,26 +139,19 @@ pub const ALL: &[NamedPath] = &[
         (100, 20_000, 100),
         Shape::NarrowBack,
         12,
-        4698,
+        115,
     ),
-    path("bursts", "100 Mbit/s, 20 ms, 10 lost in a row", (100, 20_000, 100), Shape::Bursts(1_000), 12, 1328),
-    path("stall", "100 Mbit/s, 20 ms, down for 2 s", (100, 20_000, 100), Shape::Stall, 12, 3583),
+    path("bursts", "100 Mbit/s, 20 ms, 10 lost in a row", (100, 20_000, 100), Shape::Bursts(1_000), 12, 135),
+    path("stall", "100 Mbit/s, 20 ms, down for 2 s", (100, 20_000, 100), Shape::Stall, 12, 115),
     path(
         "corruption",
         "100 Mbit/s, 20 ms, 1 % damaged",
         (100, 20_000, 100),
         Shape::Corruption(10_000),
         12,
-        1352,
+        115,
     ),
-    path(
-        "satellite-loss",
-        "50 Mbit/s, 600 ms, 0.5 % loss",
-        (50, 600_000, 100),
-        Shape::Loss(5_000),
-        16,
-        21619,
-    ),
+    path("satellite-loss", "50 Mbit/s, 600 ms, 0.5 % loss", (50, 600_000, 100), Shape::Loss(5_000), 16, 150),
 ];
 
 /// What a transfer over a named path came to.
@@ -181,19 +177,20 @@ pub struct PathReport {
 
 impl PathReport {
     /// Whether it was fast enough.
-    pub const fn is_ok(&self) -> bool {
-        self.completion_ns <= self.path.ceiling_ms * MS
+    pub fn is_ok(&self) -> bool {
+        self.completion_ns <= self.path.ceiling_ns()
     }
 
     /// One line.
     pub fn to_json(&self) -> String {
         format!(
-            "{{\"path\":\"{}\",\"seed\":{},\"bytes\":{},\"completionMs\":{:.1},\"ceilingMs\":{},\"ok\":{},\"percentOfLimit\":{:.1},\"packets\":{},\"retransmitted\":{},\"overflowed\":{},\"faults\":{}}}",
+            "{{\"path\":\"{}\",\"seed\":{},\"bytes\":{},\"completionMs\":{:.1},\"idealMs\":{:.1},\"ceilingMs\":{:.1},\"ok\":{},\"percentOfLimit\":{:.1},\"packets\":{},\"retransmitted\":{},\"overflowed\":{},\"faults\":{}}}",
             self.path.name,
             self.seed,
             self.path.mebibytes << 20,
             self.completion_ns as f64 / 1e6,
-            self.path.ceiling_ms,
+            self.path.ideal_ns() as f64 / 1e6,
+            self.path.ceiling_ns() as f64 / 1e6,
             self.is_ok(),
             self.percent_of_limit,
             self.packets,
@@ -243,6 +240,40 @@ impl NamedPath {
         }
         let config = Config { initial_window: 1 << 20, pool_bytes: 128 << 20, ..Config::default() };
         Transfer { seed, link, back, changes, bytes: self.mebibytes << 20, config, ..Transfer::default() }
+    }
+
+    /// What a sender would take that doubles its window every round trip until it fills the path, and then keeps to the rate, ns.
+    pub fn ideal_ns(&self) -> u64 {
+        let rtt_ns = self.rtt_us * 1_000;
+        let lost_ppm = match self.shape {
+            Shape::Loss(ppm) | Shape::Corruption(ppm) => ppm,
+            Shape::Bursts(ppm) => ppm * 10,
+            _ => 0,
+        };
+        // Payload.
+        let rate = self.rate() * 1408 / 1472 * u64::from(1_000_000 - lost_ppm) / 1_000_000;
+        let mut at_ns = rtt_ns;
+        let (mut left, mut window) = (self.mebibytes << 20, 10 * 1408);
+        while window < rate * rtt_ns / SECOND && left > window {
+            left -= window;
+            at_ns += rtt_ns;
+            window *= 2;
+        }
+        let more_ns = match self.shape {
+            // What is lost last is sent again.
+            Shape::Loss(_) | Shape::Corruption(_) | Shape::Bursts(_) => rtt_ns,
+            Shape::RttStep => 4 * rtt_ns,
+            // A second at a quarter of the rate.
+            Shape::RateStep => SECOND * 3 / 4,
+            Shape::Stall => 2 * SECOND,
+            _ => 0,
+        };
+        at_ns + left * 1_000_000 / (rate / 1_000) + rtt_ns + more_ns
+    }
+
+    /// Longest completion time, ns of virtual time.
+    pub fn ceiling_ns(&self) -> u64 {
+        self.ideal_ns() / 100 * self.allowance_percent
     }
 
     /// Runs a transfer over it.

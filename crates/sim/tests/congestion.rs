@@ -4,7 +4,7 @@
 mod lab;
 
 use lab::{Conditions, Lab, connect};
-use paceline_transport::{Algorithm, Config, MS, SECOND};
+use paceline_transport::{Algorithm, Config, Kind, MS, SECOND};
 
 const WAN: (u64, u64) = (200, 20);
 
@@ -112,6 +112,26 @@ fn a_route_that_grows_four_times_as_long_is_followed() {
         let share = measure_longer_route(seed, path);
         assert!(share >= 0.9, "seed {seed}: {share:.3}");
     }
+}
+
+#[test]
+fn acknowledgements_come_sixteen_times_a_round_trip() {
+    let mut lab = Lab::pair(1, &path(100, 40, 0), &Config::default());
+    lab.open(1, 1, 3, None);
+    lab.run(2 * SECOND);
+    lab.departures();
+    lab.run(5 * SECOND);
+    let departures = lab.departures();
+    let count = |node: usize| departures.iter().filter(move |departure| departure.node == node);
+    let controls = count(0).filter(|departure| departure.kind == Kind::Control).count();
+    let packets: u64 = count(1).map(|departure| departure.packets).sum();
+    let stats = lab.path(1);
+    println!("{controls} acknowledgements of {packets} packets");
+    assert!(packets > 40_000, "{packets}");
+    // 125 round trips; nothing says that one of them is longer than 40 ms by more than a queue.
+    assert!((1_500..2_300).contains(&controls), "{controls}");
+    // Nobody probes because an acknowledgement waited.
+    assert_eq!((stats.packets_spuriously_lost, count(1).filter(|d| d.kind == Kind::Probe).count()), (0, 0));
 }
 
 fn jain(shares: &[f64]) -> f64 {

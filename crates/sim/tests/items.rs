@@ -81,7 +81,7 @@ fn item_9_presets_fill_the_paths_they_are_named_after() {
     for (preset, rate, delay_ns, bytes, least) in [
         (Preset::Datacenter, 1_250_000_000_u64, 500_000_u64, 120 << 20, 0.8),
         (Preset::Internet, 12_500_000, 20 * MS, 24 << 20, 0.8),
-        (Preset::Satellite, 25_000_000, 300 * MS, 300 << 20, 0.55),
+        (Preset::Satellite, 25_000_000, 300 * MS, 300 << 20, 0.6),
     ] {
         let link = Link {
             delay_ns,

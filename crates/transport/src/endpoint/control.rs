@@ -3,9 +3,9 @@
 //! An acknowledgement owed is a flag, so what is encoded is always the newest state, and a peer that floods us makes us owe
 //! one packet, not many.
 
-use super::Endpoint;
+use super::{Endpoint, timers::Timer};
 use crate::{
-    stream::recv::MAX_CONTROL_OUT,
+    stream::{Phase, recv::MAX_CONTROL_OUT},
     transmission::{Ecn, Kind, Owner, StreamKey, Transmission},
 };
 use paceline_pool::{Purpose, Segments};
@@ -33,6 +33,10 @@ impl Endpoint {
         while let Some(key) = self.control_due.pop_front() {
             let Some(stream) = self.streams.get_mut(key) else { continue };
             stream.control_listed = false;
+            if self.ack_waits(key, now_ns) {
+                continue;
+            }
+            let Some(stream) = self.streams.get_mut(key) else { continue };
             if stream.recv.ack_due
                 && stream.recv.control_out < MAX_CONTROL_OUT
                 && !self.send_control(key, now_ns)
@@ -42,6 +46,29 @@ impl Endpoint {
                 return;
             }
             self.finish_if_over(key, now_ns);
+        }
+    }
+
+    /// Whether the acknowledgement of the stream has time; then there is a timer.
+    fn ack_waits(&mut self, key: StreamKey, now_ns: u64) -> bool {
+        let Some(stream) = self.streams.get_mut(key) else { return false };
+        let rtt_ns = stream.path.and_then(|path| self.paths.get(path)).and_then(|path| path.echo.rtt());
+        let Some(at_ns) = stream.recv.eagerness.waits_until(now_ns, rtt_ns) else { return false };
+        if stream.phase != Phase::Active || !stream.recv.ack_due {
+            return false;
+        }
+        // A full wheel: it has no time.
+        let armed = stream.recv.eagerness.armed || self.timers.insert(at_ns, Timer::Ack(key)).is_ok();
+        stream.recv.eagerness.armed = armed;
+        armed
+    }
+
+    /// It had time until now, or until something later came to be known.
+    pub(super) fn on_ack_timer(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.recv.eagerness.armed = false;
+        if stream.recv.ack_due {
+            self.owe_control(key);
         }
     }
 
@@ -58,7 +85,7 @@ impl Endpoint {
         if !path.address.has_room() {
             // The flag stays; what arrives from the unproven address brings the stream back. Who waits for nothing any more owes
             // nothing, or the stream could never end.
-            stream.recv.ack_due &= stream.phase == crate::stream::Phase::Active;
+            stream.recv.ack_due &= stream.phase == Phase::Active;
             return true;
         }
         let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Reserved) else {

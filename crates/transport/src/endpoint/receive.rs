@@ -251,7 +251,9 @@ impl Endpoint {
             // The peer's key phase moves on with the first packet that opens in the next one.
             keys.open.opened(packet.key_phase());
         }
-        stream.recv.on_packet(space_of(packet), packet.number(), received.ecn);
+        // An empty packet asks for something: credit, or whether we are there.
+        let matters = packet.is_probe() || packet.payload_len() == 0 || packet.final_offset().is_some();
+        stream.recv.on_packet(space_of(packet), packet.number(), received.ecn, matters, received.at_ns);
         if let Some(sent_ns) = stream.recv.on_control_echo(packet.next_expected_control())
             && let Some(path) = stream.path.and_then(|path| self.paths.get_mut(path))
         {

@@ -208,6 +208,7 @@ impl Endpoint {
         let tell = stream.recv.window.consume(bytes, now_ns, rtt, &mut self.budget);
         if tell && !stream.recv.buffer.is_complete() {
             stream.recv.ack_due = true;
+            stream.recv.eagerness.hurry();
             self.owe_control(key);
         }
     }

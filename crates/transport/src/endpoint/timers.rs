@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Fill(PathKey),
     /// Re-handshake, old age, the end of a retired path.
     Life(PathKey),
+    /// An acknowledgement that had time; at most one per stream.
+    Ack(StreamKey),
     /// A slot, not a key: a slot's next occupant inherits the entry, so that short streams leave none behind.
     Stream(u32),
 }
@@ -92,6 +94,7 @@ impl Endpoint {
                 Timer::Pto(key) => self.on_pto_timer(key, at_ns, now_ns),
                 Timer::Fill(key) => self.on_fill_timer(key, at_ns),
                 Timer::Life(key) => self.on_life_timer(key, at_ns, now_ns),
+                Timer::Ack(key) => self.on_ack_timer(key),
                 Timer::Stream(slot) => self.on_stream_timer(slot, at_ns, now_ns),
             }
         }

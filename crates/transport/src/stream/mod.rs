@@ -1,6 +1,7 @@
 //! One reliable byte stream each way: puts its halves together and remembers how far it has come.
 
 pub(crate) mod burst;
+mod eagerness;
 pub(crate) mod flow;
 pub(crate) mod packets;
 pub(crate) mod recovery;

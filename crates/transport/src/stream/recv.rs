@@ -1,6 +1,6 @@
 //! The receiving half of a stream: reassembly, what to acknowledge, and the control packets that do it.
 
-use super::flow::ReceiveWindow;
+use super::{eagerness::Eagerness, flow::ReceiveWindow};
 use crate::{
     buffer::{ranges::Ranges, reassembly::Reassembly},
     transmission::{Ecn, Space},
@@ -45,6 +45,8 @@ pub(crate) struct Recv {
     ecn: EcnCounts,
     /// The newest state has not been told to the peer.
     pub(crate) ack_due: bool,
+    /// Whether it has to be told at once.
+    pub(crate) eagerness: Eagerness,
     pub(crate) control_out: u8,
     pub(crate) next_control: u64,
     remembered: VecDeque<ControlSent>,
@@ -64,6 +66,7 @@ impl Recv {
             next_numbers: [0; 2],
             ecn: EcnCounts::default(),
             ack_due: false,
+            eagerness: Eagerness::default(),
             control_out: 0,
             next_control: 0,
             remembered: VecDeque::new(),
@@ -86,8 +89,9 @@ impl Recv {
         }
     }
 
-    /// An authentic packet. Its number is acknowledged from now on.
-    pub(crate) fn on_packet(&mut self, space: Space, number: u64, ecn: Ecn) {
+    /// An authentic packet. Its number is acknowledged from now on; soon, if it `matters`.
+    pub(crate) fn on_packet(&mut self, space: Space, number: u64, ecn: Ecn, matters: bool, now_ns: u64) {
+        self.eagerness.on_packet(space, number, matters || ecn == Ecn::Ce, now_ns);
         self.numbers(space).insert(number);
         if let Some(next) = self.next_numbers.get_mut(space as usize) {
             *next = number.saturating_add(1).max(*next);
@@ -172,6 +176,7 @@ impl Recv {
         let len = writer.len();
         self.window.on_announced();
         self.ack_due = false;
+        self.eagerness.on_acknowledged(now_ns);
         if self.remembered.len() >= REMEMBERED_CONTROL {
             // Every other one goes, so that what is left reaches back further than a round trip, however many packets that is.
             let mut keep = false;
