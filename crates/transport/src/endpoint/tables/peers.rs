@@ -40,7 +40,7 @@ fn knows(timer: &Timer) -> bool {
     match timer {
         Timer::Life(_) => true,
         // Rows of the stream's table.
-        Timer::Loss(_) | Timer::Pto(_) | Timer::Fill(_) | Timer::Stream(_) => false,
+        Timer::Loss(_) | Timer::Pto(_) | Timer::Fill(_) | Timer::Ack(_) | Timer::Stream(_) => false,
     }
 }
 
