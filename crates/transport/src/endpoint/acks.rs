@@ -46,8 +46,9 @@ impl Endpoint {
         if is_newest {
             path.recovery.largest_acknowledged_sent_ns = newest;
         }
-        // Nothing at all arrived for a PTO: what was lost meanwhile fell into a silence.
-        let silence = path.recovery.pto_exponent > 0;
+        // Nothing at all arrived for a PTO: what was lost meanwhile fell into a silence. Or nobody looked: we were stalled (sim seed 1411).
+        let overdue = path.recovery.pto_deadline(path.controller.pto()).is_some_and(|at| at <= now_ns);
+        let silence = path.recovery.pto_exponent > 0 || overdue;
         if !path.recovery.batch.departures.is_empty() {
             path.recovery.pto_exponent = 0;
         }
