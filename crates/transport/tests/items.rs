@@ -242,7 +242,7 @@ fn item_5_credits_come_back_on_sent_failed_and_cancelled() {
     };
     assert!(world.run_until(end, all), "a credit was lost: {:?}", world.stats(A));
     let [stats, _] = world.go_home();
-    assert!(stats.sent > 100 && stats.failed > 20 && stats.cancelled > 3, "{stats:?}");
+    assert!(stats.sent > 100 && stats.failed > 20 && stats.cancelled > 1, "{stats:?}");
 }
 
 /// What the environments were asked since they were last looked at.
