@@ -69,7 +69,7 @@ impl Bridge {
 }
 
 #[test]
-fn no_news_is_slept_over() {
+fn r9_no_news_is_slept_over() {
     every_order(|| {
         let bridge = Arc::new(Bridge::default());
         let worker = {
@@ -90,7 +90,7 @@ fn no_news_is_slept_over() {
 
 /// A worker that fails rings like one with news; JavaScript looks at the flag only when there is no news.
 #[test]
-fn a_failure_is_told() {
+fn r9_a_failure_is_told() {
     every_order(|| {
         let bridge = Arc::new(Bridge::default());
         let worker = {
@@ -117,7 +117,7 @@ fn a_failure_is_told() {
 
 /// Teardown: the endpoint is closed while the worker rings. The thread is joined before the bell goes, so no call is made after.
 #[test]
-fn no_call_after_the_end() {
+fn r9_no_call_after_the_end() {
     every_order(|| {
         let bridge = Arc::new(Bridge::default());
         let stop = Arc::new(AtomicBool::new(false));

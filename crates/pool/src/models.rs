@@ -26,7 +26,7 @@ fn filled(pool: &Arc<Pool>) -> Filled {
 
 /// The two last handles, dropped by two threads: the buffer comes home once, whoever was the last.
 #[test]
-fn the_last_two_handles_in_every_order() {
+fn r9_the_last_two_handles_in_every_order() {
     every_order(|| {
         let pool = pool();
         let ours = filled(&pool);
@@ -47,7 +47,7 @@ fn the_last_two_handles_in_every_order() {
 
 /// Three handles, three threads.
 #[test]
-fn the_last_three_handles_in_every_order() {
+fn r9_the_last_three_handles_in_every_order() {
     every_order(|| {
         let pool = pool();
         let ours = filled(&pool);
@@ -62,7 +62,7 @@ fn the_last_three_handles_in_every_order() {
 
 /// A buffer comes home while another class needs its room: the bound holds at every moment and nothing is counted twice.
 #[test]
-fn coming_home_while_another_class_takes_its_room() {
+fn r9_coming_home_while_another_class_takes_its_room() {
     every_order(|| {
         let pool = pool();
         let large = filled(&pool);
@@ -81,7 +81,7 @@ fn coming_home_while_another_class_takes_its_room() {
 
 /// The pool goes while a buffer is out: it is freed by whoever lets go of it last, on any thread.
 #[test]
-fn a_buffer_may_outlive_its_pool() {
+fn r9_a_buffer_may_outlive_its_pool() {
     every_order(|| {
         let pool = pool();
         let ours = filled(&pool);

@@ -6,7 +6,7 @@ use paceline_sim::{
 };
 
 #[test]
-fn every_named_path_is_crossed_in_time() {
+fn r20_every_named_path_is_crossed_in_time() {
     let mut slow = Vec::new();
     let seeds: u64 = std::env::var("PACELINE_SIM_PATH_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     for path in paths::ALL {

@@ -3,7 +3,7 @@
 use paceline_sim::{Options, run_seed};
 
 #[test]
-fn a_hundred_seeds_twice() {
+fn r3_a_hundred_seeds_twice() {
     let mut combined = 0u64;
     let mut hashes = Vec::new();
     for seed in 0..100 {
@@ -20,7 +20,7 @@ fn a_hundred_seeds_twice() {
 }
 
 #[test]
-fn the_text_of_a_log_is_the_same_too_and_tracing_changes_nothing() {
+fn r3_the_text_of_a_log_is_the_same_too_and_tracing_changes_nothing() {
     for seed in [3, 17] {
         let traced = Options { trace: true, ..Options::default() };
         let (one, two) = (run_seed(seed, traced), run_seed(seed, traced));

@@ -64,7 +64,7 @@ fn take(ready: &Ready, queue: &Queue) -> usize {
 
 /// Two threads complete, a third takes: each completion is taken once, and none waits in a queue that nobody announced.
 #[test]
-fn completions_are_announced_in_every_order() {
+fn r9_completions_are_announced_in_every_order() {
     every_order(|| {
         let (pool, ready) = (pool(), Arc::<Ready>::default());
         let queue = Queue::new(STREAM, Arc::clone(&ready));
@@ -84,7 +84,7 @@ fn completions_are_announced_in_every_order() {
 
 /// The stream is destroyed while its transmissions complete: whichever way it goes, every descriptor comes home.
 #[test]
-fn a_stream_destroyed_while_its_transmissions_complete() {
+fn r9_a_stream_destroyed_while_its_transmissions_complete() {
     every_order(|| {
         let (pool, ready) = (pool(), Arc::<Ready>::default());
         let queue = Queue::new(STREAM, Arc::clone(&ready));
@@ -100,7 +100,7 @@ fn a_stream_destroyed_while_its_transmissions_complete() {
 
 /// Two threads give commands, the worker swaps: none is lost, none doubled, each thread's stay in order.
 #[test]
-fn commands_are_swapped_in_every_order() {
+fn r9_commands_are_swapped_in_every_order() {
     every_order(|| {
         let shared = Arc::<Shared>::default();
         let given =
@@ -138,7 +138,7 @@ fn commands_are_swapped_in_every_order() {
 
 /// A stream's update is merged into the one that waits, or begins anew after a swap: totals are told, nothing twice.
 #[test]
-fn updates_are_merged_or_begin_anew() {
+fn r9_updates_are_merged_or_begin_anew() {
     every_order(|| {
         let shared = Arc::<Shared>::default();
         let worker = {

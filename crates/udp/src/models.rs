@@ -35,7 +35,7 @@ fn wait_for_commands(control: &Control, socket: &UdpSocket) {
 }
 
 #[test]
-fn no_command_is_slept_over() {
+fn r9_no_command_is_slept_over() {
     every_order(|socket| {
         let control = control();
         let application = {
@@ -52,7 +52,7 @@ fn no_command_is_slept_over() {
 
 /// An arrival ends the wait just when the application rings: the ring that nobody waited for must not hide the next one.
 #[test]
-fn no_command_is_slept_over_behind_an_arrival() {
+fn r9_no_command_is_slept_over_behind_an_arrival() {
     every_order(|socket| {
         let control = control();
         let network = {
@@ -82,7 +82,7 @@ fn no_command_is_slept_over_behind_an_arrival() {
 
 /// Two threads wake: one rings, and whoever did not need to ring is heard as well.
 #[test]
-fn two_wakes_at_once() {
+fn r9_two_wakes_at_once() {
     every_order(|socket| {
         let control = control();
         let application = {
@@ -113,7 +113,7 @@ fn two_wakes_at_once() {
 
 /// `stop()` joins the thread: whatever the worker is about to do, it must see the flag.
 #[test]
-fn stop_ends_every_wait() {
+fn r9_stop_ends_every_wait() {
     every_order(|socket| {
         let control = control();
         let owner = {

@@ -171,7 +171,7 @@ fn run(seed: u64, operations: u64, max_entries: usize, met: &mut Met) {
 }
 
 #[test]
-fn equals_an_ordered_map() {
+fn r8_equals_an_ordered_map() {
     let mut met = Met::default();
     for seed in 0..40 {
         let max_entries = [3, 100, 20_000, 20_000][seed as usize % 4];

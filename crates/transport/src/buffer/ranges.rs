@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_equal_a_set_over_random_operations() {
+    fn r8_numbers_equal_a_set_over_random_operations() {
         for seed in 0..50 {
             let spread = 1 << (3 + seed % 7);
             against_a_set(seed, 0, spread, 10_000);
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_equal_a_vec_over_random_operations() {
+    fn r8_offsets_equal_a_vec_over_random_operations() {
         let mut inserted = 0;
         for seed in 0..2_000 {
             offsets_against_a_set(seed, 0, &mut inserted);

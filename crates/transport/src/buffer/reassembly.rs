@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_a_vec_over_random_operations() {
+    fn r8_equals_a_vec_over_random_operations() {
         let (mut random, mut seen) = (Random::new(7), Seen::default());
         while seen.operations < 1_500_000 {
             one_stream(&mut random, &mut seen);

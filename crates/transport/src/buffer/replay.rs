@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_a_set_over_random_operations() {
+    fn r8_equals_a_set_over_random_operations() {
         let mut verdicts = [0; 3];
         for seed in 0..10 {
             against_a_set(seed, 0, 4, 30_000, &mut verdicts);

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_a_vec_over_random_operations() {
+    fn r8_equals_a_vec_over_random_operations() {
         let mut random = Random::new(1);
         let mut copied = 0u64;
         for _ in 0..20 {
