@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_eighth_of_a_round_trip_or_a_quiet_millisecond() {
+    fn a_sixteenth_of_a_round_trip_or_a_quiet_millisecond() {
         assert_eq!(after(10, 101 * MS).waits_until(101 * MS, RTT), Some(102 * MS), "quiet");
         assert_eq!(after(10, 104 * MS + 1).waits_until(104 * MS + 1, RTT), Some(105 * MS), "a sixteenth");
         assert_eq!(
