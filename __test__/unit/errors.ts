@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { readFileSync, readdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
 import test from 'ava'
 import { FailureNumber } from '../../packages/paceline/src/driver.js'
@@ -37,6 +39,20 @@ test('every code says what happened, whose fault it is, and what to do', (t) => 
     t.true(['application', 'system', 'peer', 'network'].includes(fault))
     t.true(says.length > 10 && remedy.length > 10, code)
   }
+})
+
+test('every code that is thrown stands in the table', (t) => {
+  const src = new URL('../../packages/paceline/src/', import.meta.url)
+  const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+  const used = new Set(files.flatMap((file) => readFileSync(new URL(file, src), 'utf8').match(/ERR_PACELINE_[A-Z_]+[A-Z]/g) ?? []))
+  t.true(used.size > 20)
+  t.deepEqual([...used].filter((code) => !(code in ERROR_CODES)), [])
+})
+
+test('docs/errors.md is made from the table', (t) => {
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const { status, stderr } = spawnSync(process.execPath, ['scripts/docs.mjs', '--check'], { cwd: root, encoding: 'utf8' })
+  t.is(status, 0, stderr)
 })
 
 test('instanceof knows the classes apart, and those of another copy of the package', async (t) => {
