@@ -75,6 +75,9 @@ pub struct Config {
     /// Version that an attempt begins with. There is only version 1: another number begins with what nobody knows, so that
     /// the way back to a common version is walked before the first peer needs it.
     pub first_version: u8,
+    /// A bug: no message is sent again.
+    #[cfg(feature = "planted")]
+    pub planted: bool,
 }
 
 impl std::fmt::Debug for Config {
@@ -106,6 +109,8 @@ impl Default for Config {
             reset_key: None,
             wide_replay_window: true,
             first_version: crate::message::VERSION,
+            #[cfg(feature = "planted")]
+            planted: false,
         }
     }
 }

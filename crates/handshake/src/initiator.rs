@@ -325,6 +325,12 @@ impl Initiator {
             }
             attempt.interval_ns = attempt.interval_ns.saturating_mul(2).min(MAX_RETRANSMIT_NS);
             attempt.resend_ns = after(now_ns, attempt.interval_ns, random);
+            #[cfg(feature = "planted")]
+            if common.config.planted {
+                attempt.resend_ns = u64::MAX;
+                self.arm(id);
+                continue;
+            }
             common.send(attempt.message());
             count(&mut common.counters.retransmissions);
             self.arm(id);

@@ -33,6 +33,8 @@ pub struct Pacer {
     released_until: Fine,
     /// Nothing of this path leaves before: what was told to wait keeps its place ahead of what comes after.
     held_until_ns: u64,
+    #[cfg(feature = "planted")]
+    planted: bool,
 }
 
 impl Pacer {
@@ -66,9 +68,18 @@ impl Pacer {
     /// whole one: 46 instead of 42.5 packets a send, 34.8 when the receiver is slow (reference/congestion.md).
     pub fn window_room(&self, controller: &Controller, scheduled: u64, burst_bytes: u64) -> u64 {
         let window = controller.congestion_window();
+        #[cfg(feature = "planted")]
+        let scheduled = if self.planted { 0 } else { scheduled };
         let used = controller.bytes_in_flight().saturating_add(scheduled);
         let room = window.saturating_sub(used);
         if room < burst_bytes && used > window / 2 { 0 } else { room }
+    }
+
+    /// Plants a bug: what is scheduled does not count against the window.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn planted(self, planted: bool) -> Self {
+        Self { planted, ..self }
     }
 
     /// Gives a burst of `bytes` its departure time, ns, at `rate` bytes per second. Never decreases from call to call.

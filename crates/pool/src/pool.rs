@@ -66,6 +66,8 @@ struct State {
     lent: usize,
     lent_bytes: usize,
     exhausted: u64,
+    #[cfg(feature = "planted")]
+    planted: bool,
 }
 
 impl Pool {
@@ -126,6 +128,12 @@ impl Pool {
         state.home[class as usize].push(slot);
     }
 
+    /// Plants a bug: free buffers of one class make no room for another.
+    #[cfg(feature = "planted")]
+    pub fn plant(&self) {
+        self.lock().planted = true;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held, and if something did, every statement leaves numbers that bound memory.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,6 +148,10 @@ impl State {
         let slot = self.home[class as usize].pop();
         if slot.is_none() {
             while class.bytes() > capacity_bytes - self.allocated_bytes {
+                #[cfg(feature = "planted")]
+                if self.planted {
+                    return None;
+                }
                 self.release_one()?;
             }
             self.allocated_bytes += class.bytes();

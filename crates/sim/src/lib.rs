@@ -31,6 +31,8 @@ pub use log::Log;
 pub use network::Captured;
 pub use observe::{Observed, ObservedMail};
 pub use rng::Rng;
+#[cfg(feature = "planted")]
+pub use run::run_planted;
 pub use run::{Options, run_scenario, run_seed};
 pub use scenario::{
     ClosePlan, FaultPlan, HalfPlan, Mode, NodePlan, PairPlan, ReaderPlan, Scenario, StreamPlan, Target,

@@ -78,6 +78,9 @@ pub struct Config {
     pub application: Option<Arc<str>>,
     /// How paths are made, made anew and let go.
     pub handshakes: Handshakes,
+    /// A bug for the simulator to find.
+    #[cfg(feature = "planted")]
+    pub planted: Option<crate::planted::Bug>,
 }
 
 impl Default for Config {
@@ -109,6 +112,8 @@ impl Default for Config {
             secrets: Arc::from([]),
             application: None,
             handshakes: Handshakes::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 }

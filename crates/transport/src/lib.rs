@@ -19,6 +19,20 @@
     )
 )]
 
+/// Whether this is the bug that was planted; `false`, and nothing else, without the feature.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($at:expr, $bug:ident) => {
+        $at.planted == Some($crate::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($at:expr, $bug:ident) => {
+        false
+    };
+}
+
 pub mod app;
 mod buffer;
 pub mod completion;
@@ -43,6 +57,8 @@ mod worker;
 
 pub use config::{Config, MS, Preset, ResetKey, SECOND};
 pub use endpoint::audit::{Audit, PathAudit, StreamAudit};
+#[cfg(feature = "planted")]
+pub use endpoint::planted;
 pub use environment::{Backpressure, BurstLimits, Environment, Received};
 pub use error::Failure;
 pub use handshakes::Handshakes;

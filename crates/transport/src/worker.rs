@@ -45,6 +45,8 @@ impl<E: Environment> Worker<E> {
         now_ns: u64,
     ) -> Self {
         let endpoint = Endpoint::new(config, pool, shared, now_ns, &mut |out| environment.random(out));
+        #[cfg(feature = "planted")]
+        let endpoint = endpoint.plant();
         Self { endpoint, environment, last_ns: now_ns }
     }
 

@@ -41,12 +41,20 @@ pub(crate) struct Levels {
     /// Bit `i`: level `i` is not empty.
     occupied: u16,
     levels: Box<[Level]>,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::Planted>,
 }
 
 impl Levels {
     pub(crate) fn new(base: u64) -> Self {
         let levels = vec![Level { occupied: 0, slots: [Slot::EMPTY; SLOTS] }; LEVELS].into_boxed_slice();
-        Self { base, occupied: 0, levels }
+        Self {
+            base,
+            occupied: 0,
+            levels,
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
     }
 
     pub(crate) const fn base(&self) -> u64 {
@@ -90,6 +98,10 @@ impl Levels {
     /// The node that comes first.
     pub(crate) fn first(&self) -> Option<u32> {
         let (level, index) = self.position()?;
+        #[cfg(feature = "planted")]
+        if self.planted == Some(crate::Planted::CoarseExpiry) {
+            return Some(self.levels[level].slots[index].head);
+        }
         Some(self.levels[level].slots[index].first)
     }
 
@@ -126,6 +138,8 @@ impl Levels {
             self.occupied &= !(1 << level);
         }
         self.base = tick::of(slab.at_ns(slot.first));
+        #[cfg(feature = "planted")]
+        let slot = Slot { head: self.planted_head(slab, slot.head), ..slot };
         let mut id = slot.head;
         while id != NONE {
             let next = slab.next(id);
@@ -133,6 +147,18 @@ impl Levels {
             id = next;
         }
         self.base as usize % SLOTS
+    }
+
+    /// A slot's list, turned round if that is the bug.
+    #[cfg(feature = "planted")]
+    fn planted_head<T>(&self, slab: &mut Slab<T>, mut head: u32) -> u32 {
+        let mut turned = NONE;
+        while self.planted == Some(crate::Planted::CascadeOrder) && head != NONE {
+            let next = slab.next(head);
+            slab.set_next(head, turned);
+            (turned, head) = (head, next);
+        }
+        if head == NONE { turned } else { head }
     }
 
     /// Moves all nodes to another slab.

@@ -10,7 +10,7 @@ use crate::{
 /// Strict: while something of priority 0 is due, nothing else leaves. Who inserts bounds what that can be.
 #[derive(Debug)]
 pub struct Prioritized<T, const N: usize> {
-    wheels: [Wheel<T>; N],
+    pub(crate) wheels: [Wheel<T>; N],
 }
 
 impl<T, const N: usize> Prioritized<T, N> {

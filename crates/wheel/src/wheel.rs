@@ -11,7 +11,7 @@ use std::fmt;
 
 /// Values by time. See the crate's documentation for order, time and memory.
 pub struct Wheel<T> {
-    levels: Levels,
+    pub(crate) levels: Levels,
     slab: Slab<T>,
     late: Late<T>,
     /// The clock as last told, in ns: where an empty wheel starts again.

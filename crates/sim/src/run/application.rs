@@ -179,7 +179,7 @@ impl Run<'_> {
     /// A new process at the old address. Its application connects again; the others' notice and do so, too.
     pub(super) fn restart(&mut self, node: usize) -> Result<(), String> {
         let id = self.nodes[node].id;
-        self.world.restart(id, self.scenario.nodes[node].config(&self.secrets));
+        self.world.restart(id, (self.adjust)(self.scenario.nodes[node].config(&self.secrets)));
         self.checker.restarted(id);
         let now_ns = self.world.now_ns();
         self.credentials.retain(|(of, _), _| *of != node);

@@ -13,7 +13,7 @@ use crate::{
 };
 use application::{Peer, Side, StreamRun};
 use paceline_transport::{
-    MS, SECOND,
+    Config, MS, SECOND,
     app::{Command, Outbox},
     handshake::Secret,
 };
@@ -40,12 +40,22 @@ pub fn run_seed(seed: u64, options: Options) -> Verdict {
 
 /// Runs a world. A panic in it is a failure like any other.
 pub fn run_scenario(scenario: &Scenario, trace: bool) -> Verdict {
+    play(scenario, trace, &|config| config)
+}
+
+fn play(scenario: &Scenario, trace: bool, adjust: &Adjust) -> Verdict {
     // What panics while a world is made or taken down has no log; what panics while it runs keeps its own.
-    guarded(|| Ok(Run::new(scenario, trace).play())).unwrap_or_else(|what| {
+    guarded(|| Ok(Run::new(scenario, trace, adjust).play())).unwrap_or_else(|what| {
         let mut verdict = Verdict::of(scenario);
         verdict.failure = Some(Problem { what, at_ns: 0 });
         verdict
     })
+}
+
+/// Runs a world in which every node has this bug.
+#[cfg(feature = "planted")]
+pub fn run_planted(scenario: &Scenario, bug: Option<paceline_transport::planted::Bug>) -> Verdict {
+    play(scenario, false, &move |config| Config { planted: bug, ..config })
 }
 
 /// A panic as a failure. Nothing of a world outlives it, so nobody relies on what a panic left half done.
@@ -103,9 +113,12 @@ struct Node {
 }
 
 type Credentials = ([u8; 16], u64);
+/// What a node's configuration has besides its plan.
+type Adjust = dyn Fn(Config) -> Config;
 
 struct Run<'a> {
     scenario: &'a Scenario,
+    adjust: &'a Adjust,
     world: World,
     secrets: Arc<[Secret]>,
     start_ns: u64,
@@ -136,7 +149,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, trace: bool) -> Self {
+    fn new(scenario: &'a Scenario, trace: bool, adjust: &'a Adjust) -> Self {
         let mut rng = Rng::new(scenario.seed ^ 0x7275_6e00_7365_6564);
         let mut secret = [0u8; 32];
         rng.fill(&mut secret);
@@ -147,7 +160,7 @@ impl<'a> Run<'a> {
             .nodes
             .iter()
             .map(|plan| {
-                let id = world.add_node(plan.config(&secrets));
+                let id = world.add_node(adjust(plan.config(&secrets)));
                 Node {
                     id,
                     address: world.address(id),
@@ -166,6 +179,7 @@ impl<'a> Run<'a> {
         let pairs = scenario.pairs.len();
         let mut run = Self {
             scenario,
+            adjust,
             world,
             secrets,
             start_ns,

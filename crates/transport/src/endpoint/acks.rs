@@ -194,6 +194,9 @@ impl Endpoint {
         candidates.truncate(PROBES_PER_PTO);
         path.recovery.probed = candidates.last().copied();
         let exponent = path.recovery.pto_exponent;
+        if planted!(self.config, OneProbeTimeout) && exponent > 0 {
+            candidates.clear();
+        }
         // A lone stream alternates.
         let with_small =
             exponent >= SMALL_PROBE_EXPONENT && (candidates.len() > 1 || exponent.is_multiple_of(2));

@@ -128,7 +128,9 @@ impl Endpoint {
                 Turn::Pool => {
                     Self::push_front(stream, path, turn);
                     self.stats.pool_exhausted = self.stats.pool_exhausted.saturating_add(1);
-                    self.starved.push(key);
+                    if !planted!(self.config, StarvedIsForgotten) {
+                        self.starved.push(key);
+                    }
                     if turn != TurnKind::Data {
                         return;
                     }

@@ -16,6 +16,8 @@ mod late;
 mod news;
 mod paths;
 mod peers;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod receive;
 mod release;
 mod resets;

@@ -68,6 +68,8 @@ pub(super) fn handshake_config(config: &Config) -> paceline_handshake::Config {
         cookie_always: config.handshakes.always_cookie,
         handshakes_per_second: config.handshakes.per_second,
         first_version: config.handshakes.first_version,
+        #[cfg(feature = "planted")]
+        planted: planted!(config, MessagesAreSentOnce),
         ..paceline_handshake::Config::default()
     }
 }

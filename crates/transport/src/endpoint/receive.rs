@@ -153,7 +153,7 @@ impl Endpoint {
         let credentials = packet.credentials();
         let path = self.paths.get_mut(path_key).ok_or(Dropped)?;
         let verdict = path.replay.check(credentials.key_id);
-        if verdict != Verdict::New {
+        if verdict != Verdict::New && !planted!(self.config, ReplayIsAccepted) {
             return Err(self.on_used_key_id(path_key, packet, verdict, packet_len, received));
         }
         if packet.end_offset() > self.config.initial_window {
@@ -216,6 +216,7 @@ impl Endpoint {
             }
             Ok(_) => None,
             // Not kept and so not acknowledged: the peer will send it again when some gaps are closed.
+            Err(Violation::TooManyGaps) if planted!(self.config, DroppedIsAcknowledged) => None,
             Err(Violation::TooManyGaps) => return Err(Dropped),
             Err(Violation::FlowControl) => Some(transport_error::FLOW_CONTROL),
             Err(Violation::FinalSize) => Some(transport_error::FINAL_SIZE),
@@ -341,7 +342,12 @@ impl Endpoint {
         if self.unproven_paths > 0 {
             self.validate_address(key, received);
         }
-        self.heard(key, packet.source_queue_id(), received.at_ns);
+        if !planted!(self.config, ControlIsNotHeard) {
+            self.heard(key, packet.source_queue_id(), received.at_ns);
+        }
+        if planted!(self.config, AckIsAcknowledged) {
+            self.acknowledge_control(key);
+        }
         self.on_control_frames(key, packet.control_data(), received.at_ns);
         Ok(())
     }

@@ -115,6 +115,7 @@ impl Endpoint {
         };
         match verdict {
             Ok(()) => self.due.push_back(transmission),
+            Err(Refused { .. }) if planted!(self.config, RefusedIsDropped) => {}
             Err(Refused { until_ns, capped }) => {
                 if path.line.is_empty() {
                     self.held.push(key);
@@ -161,7 +162,7 @@ impl Endpoint {
                     break;
                 }
                 let bytes = front.segments.total_len() as u64;
-                match admit(path, self.bucket.as_mut(), bytes, now_ns) {
+                match admit(path, self.bucket.as_mut().filter(|_| !planted!(self.config, HeldIsNotCharged)), bytes, now_ns) {
                     Ok(()) => {
                         self.due.extend(path.line.pop_front());
                         any = true;
@@ -189,7 +190,9 @@ impl Endpoint {
 
     /// Puts a transmission into the wheel.
     pub(super) fn schedule(&mut self, transmission: Transmission, at_ns: u64) {
-        if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key)) {
+        if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key))
+            && !planted!(self.config, UnprovenIsTrusted)
+        {
             path.address.on_scheduled(transmission.segments.total_len() as u64);
         }
         let priority = usize::from(transmission.priority);
@@ -226,6 +229,7 @@ impl Endpoint {
     fn count_outcome(&mut self, transmission: &Transmission, outcome: &Outcome) {
         let bytes = transmission.segments.total_len() as u64;
         if transmission.kind.is_stream_data()
+            && !(planted!(self.config, CancelledKeepsCredit) && *outcome == Outcome::Cancelled)
             && let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key))
         {
             path.scheduled_bytes = path.scheduled_bytes.saturating_sub(bytes);
@@ -248,6 +252,9 @@ impl Endpoint {
 
     /// Taken out of the wheel unsent, because its stream let go of it: time and tokens are given back.
     fn cancel(&mut self, transmission: Transmission) {
+        if planted!(self.config, CancelledKeepsDescriptor) {
+            std::mem::forget(transmission.segments.clone());
+        }
         let bytes = transmission.segments.total_len() as u64;
         if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key)) {
             // Its own time is over by now. Given back although others are scheduled behind it, it would let the next bursts

@@ -69,6 +69,8 @@ impl Endpoint {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.queue_id = queue_id;
             stream.announce = true;
+            #[cfg(feature = "planted")]
+            stream.plant(self.config.planted);
         }
         self.by_id.insert(id, key);
         self.stats.streams = self.streams.len() as u64;
@@ -139,6 +141,10 @@ impl Endpoint {
         max_data: u64,
         now_ns: u64,
     ) {
+        #[cfg(feature = "planted")]
+        if planted!(self.config, KeyPhaseStays) {
+            keys.open.plant();
+        }
         keys.seal.lower_limit(self.config.packets_per_key_phase.max(MIN_PACKETS_PER_KEY_PHASE));
         let Some(path) = self.paths.get(path_key) else { return };
         let idle = path.idle_timeout_ns;
@@ -187,6 +193,8 @@ impl Endpoint {
             stream.peer_queue_id = peer_queue_id;
             stream.answered = true;
             stream.news.accepted = true;
+            #[cfg(feature = "planted")]
+            stream.plant(self.config.planted);
         }
         self.stats.streams = self.streams.len() as u64;
         self.activate_stream(key, path_key, credentials, keys, max_data, now_ns);
@@ -274,7 +282,10 @@ impl Endpoint {
         let Some(stream) = self.streams.get_mut(key) else { return };
         if tell {
             stream.phase = Phase::Closing { close, number: None, attempts: 0 };
-            stream.closed_with = Some(close);
+            stream.closed_with = Some(close).filter(|_| !planted!(self.config, CloseIsSaidOnce));
+            if planted!(self.config, RepeatedCloseHasNoCode) {
+                stream.closed_with = Some(Close { code: 0, ..close });
+            }
             stream.probes_owed = 1;
             let pto =
                 stream.path.and_then(|path| self.paths.get(path)).map_or(0, |path| path.controller.pto());
@@ -338,7 +349,8 @@ impl Endpoint {
         Self::charge_held(path, &mut stream);
         path.streams = path.streams.saturating_sub(1);
         // The peer repeats its FIN until its idle timeout, and every answer may be lost: for as long it gets one.
-        let expires_ns = now_ns.saturating_add(path.idle_timeout());
+        let linger_ns = if planted!(self.config, TimeWaitIsShort) { 500 * MS } else { path.idle_timeout() };
+        let expires_ns = now_ns.saturating_add(linger_ns);
         let accepted = stream.opener == Opener::Remote;
         if accepted {
             path.incoming = path.incoming.saturating_sub(1);

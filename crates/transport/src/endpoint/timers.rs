@@ -172,7 +172,8 @@ impl Endpoint {
                 if now_ns < stream.next_probe_ns {
                     return;
                 }
-                if attempts >= MAX_CLOSE_ATTEMPTS || !path.address.has_room() {
+                let spent = attempts >= MAX_CLOSE_ATTEMPTS || planted!(self.config, CloseIsSaidOnce);
+                if spent || !path.address.has_room() {
                     self.drain_stream(key, now_ns);
                     return;
                 }

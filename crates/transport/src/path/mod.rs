@@ -141,6 +141,9 @@ impl Path {
         let mtu = own.min(established.peer.max_datagram);
         let mut controller = Controller::new(config.congestion_control, mtu, seed);
         controller.set_start_rate(config.initial_rate);
+        let pacer = Pacer::new();
+        #[cfg(feature = "planted")]
+        let pacer = pacer.planted(planted!(config, ScheduledIsNotInTheWindow));
         Self {
             peer,
             remote,
@@ -170,7 +173,7 @@ impl Path {
             replay: ReplayWindow::new(),
             accepted: BTreeMap::new(),
             controller,
-            pacer: Pacer::new(),
+            pacer,
             schedule: Schedule::default(),
             line: VecDeque::new(),
             line_until_ns: 0,

@@ -86,6 +86,11 @@ impl ReceiveWindow {
         self.max_data().saturating_sub(self.announced) >= self.window / 4
     }
 
+    #[cfg(feature = "planted")]
+    pub(crate) fn is_announced(&self) -> bool {
+        self.announced == self.max_data()
+    }
+
     /// The peer is being told `max_data`.
     pub(crate) fn on_announced(&mut self) {
         self.announced = self.max_data();

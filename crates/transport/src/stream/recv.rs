@@ -54,6 +54,8 @@ pub(crate) struct Recv {
     pub(crate) stopped: bool,
     /// All bytes and the FIN were handed to the application, or dropped for it.
     pub(crate) finished: bool,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Bug>,
 }
 
 impl Recv {
@@ -72,6 +74,8 @@ impl Recv {
             remembered: VecDeque::new(),
             stopped: false,
             finished: false,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
@@ -95,6 +99,9 @@ impl Recv {
         self.numbers(space).insert(number);
         if let Some(next) = self.next_numbers.get_mut(space as usize) {
             *next = number.saturating_add(1).max(*next);
+        }
+        if planted!(self, AckClosesGaps) && number >= 2 && self.is_duplicate(space, number - 2) {
+            self.numbers(space).insert(number - 1);
         }
         let count = match ecn {
             Ecn::NotEct => None,
@@ -150,7 +157,8 @@ impl Recv {
         let Some(out) = out.get_mut(..end) else { return 0 };
         let mut writer = Writer::new(out);
         let max_data = self.window.max_data();
-        let mut fits = frame::max_data(&mut writer, max_data).is_ok();
+        let mut fits = planted!(self, MaxDataIsSaidOnce) && self.window.is_announced()
+            || frame::max_data(&mut writer, max_data).is_ok();
         self.buffer.set_max_data(max_data);
         if let Some(close) = close {
             fits &= frame::connection_close(&mut writer, close.transport, close.code).is_ok();

@@ -78,6 +78,8 @@ pub(crate) struct Send {
     probes: VecDeque<u64>,
     /// Nothing leaves before this time: the last send failed.
     pub(crate) retry_at_ns: u64,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Bug>,
 }
 
 impl Send {
@@ -103,6 +105,8 @@ impl Send {
             acknowledged_packets: 0,
             probes: VecDeque::new(),
             retry_at_ns: 0,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
@@ -213,7 +217,11 @@ impl Send {
             sent.info = Some(controller.on_sent(at_ns, u32::from(sent.packet_len), app_limited));
             sent.sent_ns = at_ns;
             sent.state = State::InFlight;
+            let fin = sent.fin;
             self.in_flight = self.in_flight.saturating_add(1);
+            if planted!(self, SentIsAcknowledged) && fin {
+                self.fin = Fin::Acknowledged;
+            }
         }
     }
 
@@ -344,6 +352,7 @@ impl Send {
 
     /// The packets of a space, and beside them what the loss of one changes.
     fn ledger(&mut self, space: Space) -> (&mut SentMap, Ledger<'_>) {
+        let fin = if planted!(self, LostFinIsForgotten) { Fin::Acknowledged } else { self.fin };
         let Self {
             stream_space,
             recovery_space,
@@ -352,7 +361,6 @@ impl Send {
             in_flight,
             held_bytes,
             acknowledged,
-            fin,
             ..
         } = self;
         let [last_in_stream, last_in_recovery] = last_lost;
@@ -360,7 +368,7 @@ impl Send {
             Space::Stream => (stream_space, last_in_stream),
             Space::Recovery => (recovery_space, last_in_recovery),
         };
-        (map, Ledger { lost, last_lost, in_flight, held_bytes, acknowledged, fin: *fin })
+        (map, Ledger { lost, last_lost, in_flight, held_bytes, acknowledged, fin })
     }
 
     /// The next packet to send again; what has been acknowledged meanwhile is dropped.
@@ -400,7 +408,9 @@ impl Send {
         let sent = self.recovery_space.get_mut(old).filter(|sent| sent.state == State::InFlight)?;
         sent.state = State::Lost;
         sent.info = None;
-        controller.on_discarded(u32::from(sent.packet_len));
+        if !planted!(self, ProbeStaysInFlight) {
+            controller.on_discarded(u32::from(sent.packet_len));
+        }
         self.in_flight = self.in_flight.saturating_sub(1);
         if sent.retained.take().is_some() {
             self.held_bytes = self.held_bytes.saturating_sub(u64::from(sent.packet_len));

@@ -19,6 +19,8 @@ pub struct OpenKey {
     iv: [u8; 12],
     suite: Suite,
     phase: bool,
+    #[cfg(feature = "planted")]
+    planted: bool,
 }
 
 /// What the key of a phase is derived from: all that a stream which is over has to keep of it. Wiped on drop.
@@ -47,6 +49,8 @@ impl OpenKey {
             iv: direction.iv,
             suite,
             phase,
+            #[cfg(feature = "planted")]
+            planted: false,
         }
     }
 
@@ -75,9 +79,19 @@ impl OpenKey {
         (phase != self.phase).then(|| self.resume(&PhaseSecret { ku: self.ku.clone(), phase }))
     }
 
+    /// Plants a bug: the key of the next phase opens its packets, but never takes the old one's place.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self) {
+        self.planted = true;
+    }
+
     /// To be called with the phase of every packet that was opened: with the first one of the next phase the old
     /// key is dropped (dcQUIC receivers do so at once; the sender waited for its acknowledgements).
     pub fn opened(&mut self, phase: bool) {
+        #[cfg(feature = "planted")]
+        if self.planted {
+            return;
+        }
         if let Some(next) = self.for_phase(phase) {
             *self = next;
         }
