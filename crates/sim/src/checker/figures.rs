@@ -10,6 +10,8 @@ const CHUNK_SLACK: u64 = 2 * (64 << 10);
 const CONTROL_OUT: u8 = 2;
 /// Time-wait entries (ARCHITECTURE.md, "Bounds and defaults").
 const TIME_WAIT: usize = 65_536;
+/// The wheel's tick, in which values are first in, first out.
+const TICK_NS: u64 = 1_024;
 /// Half-open handshakes: 1,000 a second for 10 s and 1,000 at once (handshake.md section 9).
 const HALF_OPEN: usize = 11_000;
 
@@ -77,6 +79,16 @@ impl Figures {
         let open = stats.transmissions - stats.sent - stats.failed - stats.cancelled;
         let waiting: u64 = audit.streams.iter().map(|stream| u64::from(stream.pending_recomputed)).sum();
         same("transmissions without a verdict", open, waiting)?;
+        // A worker that sleeps past what it has to do is late without anybody noticing: streams recover, slowly.
+        let wakes = [
+            ("next departure", audit.next_departure_ns, audit.next_departure_recomputed),
+            ("next timer", audit.next_timer_ns, audit.next_timer_recomputed),
+        ];
+        for (what, expiry_ns, least_ns) in wakes {
+            if let Some(least_ns) = least_ns {
+                at_most(what, expiry_ns.unwrap_or(u64::MAX), least_ns + TICK_NS)?;
+            }
+        }
         for path in &audit.paths {
             self.check_path(node, path).map_err(|what| format!("path to {}: {what}", path.remote))?;
         }
@@ -84,7 +96,7 @@ impl Figures {
         for stream in &audit.streams {
             check_stream(stream, max_in_flight).map_err(|what| format!("stream {}: {what}", stream.id))?;
         }
-        Ok(8 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
+        Ok(10 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
     }
 
     fn check_path(&mut self, node: NodeId, path: &PathAudit) -> Result<(), String> {

@@ -24,10 +24,12 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
-    /// `max_in_flight`: by node, transmissions of a stream that the configuration allows.
-    pub(crate) fn new(max_in_flight: Vec<u32>) -> Self {
+    /// By node: transmissions of a stream that the configuration allows, and the rate cap, bytes per second, where departures
+    /// follow it to the byte.
+    pub(crate) fn new(max_in_flight: Vec<u32>, max_rate: Vec<Option<u64>>) -> Self {
         let mut checker = Self::default();
         checker.figures.configure(max_in_flight);
+        checker.packets.configure(max_rate);
         checker
     }
 

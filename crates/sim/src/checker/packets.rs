@@ -1,11 +1,36 @@
 //! What leaves a node: numbers, order, nonces, credit, amplification.
 
 use crate::{NodeId, Observed, ObservedMail};
-use paceline_transport::{Space, inspect::Inspected};
+use paceline_transport::{
+    Space,
+    inspect::{Inspected, inspect},
+};
 use std::{collections::BTreeMap, net::SocketAddr};
 
 /// RFC 9000 §8.1: bytes sent to an address that proved nothing, for each byte that came from it.
 const AMPLIFICATION: u64 = 3;
+
+/// Depth of a node's token bucket (ARCHITECTURE.md, "One byte's way"): the largest burst, twice.
+const BUCKET_BYTES: u64 = 128 << 10;
+const SECOND: u128 = 1_000_000_000;
+
+/// What a node with a rate cap has sent: a bucket that leaks at its rate, and may hold a full token bucket's worth.
+#[derive(Clone, Copy, Debug)]
+struct Cap {
+    rate: u64,
+    /// Bytes × 10⁹.
+    level: u128,
+    at_ns: u64,
+}
+
+/// Control packets of a stream, and what called for them.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Stream packets that arrived, genuine or not.
+    asked: u64,
+    /// Control packets that give no new credit.
+    given: u64,
+}
 
 /// One direction of a stream, as its packets name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +65,10 @@ struct Balance {
 pub(super) struct Packets {
     directions: BTreeMap<Direction, Numbers>,
     balances: BTreeMap<(usize, SocketAddr), Balance>,
+    /// By node and credentials, both openers together: an arriving packet does not say who opened its stream.
+    answers: BTreeMap<(usize, [u8; 16], u64), Answers>,
+    /// By node.
+    caps: Vec<Option<Cap>>,
 }
 
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
@@ -56,16 +85,27 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
 }
 
 impl Packets {
+    pub(super) fn configure(&mut self, max_rate: Vec<Option<u64>>) {
+        let cap = |rate: Option<u64>| rate.map(|rate| Cap { rate, level: 0, at_ns: 0 });
+        self.caps = max_rate.into_iter().map(cap).collect();
+    }
+
     pub(super) fn validate(&mut self, node: NodeId, to: SocketAddr) {
         self.balances.entry((node.index(), to)).or_default().validated = true;
     }
 
     pub(super) fn restarted(&mut self, node: NodeId) {
         self.balances.retain(|(of, _), _| *of != node.index());
+        if let Some(Some(cap)) = self.caps.get_mut(node.index()) {
+            cap.level = 0;
+        }
     }
 
     pub(super) fn received(&mut self, mail: &ObservedMail) {
         self.balances.entry((mail.node.index(), mail.from)).or_default().received += mail.bytes.len() as u64;
+        if let Inspected::Stream { credential_id, key_id, .. } = inspect(&mail.bytes) {
+            self.answers.entry((mail.node.index(), credential_id, key_id)).or_default().asked += 1;
+        }
     }
 
     /// Returns how many comparisons were made.
@@ -76,6 +116,7 @@ impl Packets {
         let mut checked = 1;
         if packet.left {
             checked += self.amplification(packet)?;
+            checked += self.cap(packet)?;
         }
         if packet.stream == 0 {
             return Ok(checked);
@@ -129,12 +170,16 @@ impl Packets {
                 {
                     return Err(format!("stream {stream}: MAX_DATA goes back from {credit} to {max_data}"));
                 }
+                let credit = max_data.filter(|max| numbers.control.is_none_or(|(_, before)| *max > before));
                 if let Some(max_data) = max_data
                     && numbers.control.is_none_or(|(newest, _)| number > newest)
                 {
                     numbers.control = Some((number, max_data));
                 }
-                checked += 1;
+                if packet.left && credit.is_none() {
+                    self.answered(packet, credential_id, key_id)?;
+                }
+                checked += 2;
             }
             Inspected::SecretControl | Inspected::Handshake => {}
             Inspected::Other => {
@@ -148,6 +193,33 @@ impl Packets {
         let opened_here = !packet.stream.is_multiple_of(2);
         let direction = Direction { credential_id, key_id, node: packet.node.index(), opened_here };
         self.directions.entry(direction).or_default()
+    }
+
+    /// Who has nothing new to say only answers (RFC 9000 §13.2.1: an ACK is not acknowledged), or two would go on for ever.
+    fn answered(&mut self, packet: &Observed, credential_id: [u8; 16], key_id: u64) -> Result<(), String> {
+        let answers = self.answers.entry((packet.node.index(), credential_id, key_id)).or_default();
+        answers.given += 1;
+        if answers.given > answers.asked {
+            return Err(format!(
+                "stream {}: {} control packets for {} that arrived",
+                packet.stream, answers.given, answers.asked
+            ));
+        }
+        Ok(())
+    }
+
+    /// Data leaves a node with a rate cap at that rate, after a token bucket's worth at once.
+    fn cap(&mut self, packet: &Observed) -> Result<u64, String> {
+        let cap = self.caps.get_mut(packet.node.index()).and_then(Option::as_mut);
+        let Some(cap) = cap.filter(|_| packet.kind.is_stream_data()) else { return Ok(0) };
+        let leaked = u128::from(packet.at_ns - cap.at_ns) * u128::from(cap.rate);
+        cap.level = cap.level.saturating_sub(leaked) + packet.bytes.len() as u128 * SECOND;
+        cap.at_ns = packet.at_ns;
+        if cap.level > u128::from(BUCKET_BYTES) * SECOND {
+            let over = cap.level / SECOND - u128::from(BUCKET_BYTES);
+            return Err(format!("rate cap: {over} bytes more than {} a second allow", cap.rate));
+        }
+        Ok(1)
     }
 
     fn amplification(&mut self, packet: &Observed) -> Result<u64, String> {

@@ -133,8 +133,8 @@ impl Run<'_> {
                     || (code == 0 && closed)
                     || (code == CODE_GENERIC && (other.failure.is_some() || other.gone))
             }
-            // Three lost closes leave the other side to its timeout.
-            Failure::IdleTimeout => faulty || closed || other.is_over() || run.plan.is_cut_short(),
+            // A close is repeated three times, and from time-wait whenever somebody asks.
+            Failure::IdleTimeout => faulty || closed,
             Failure::HandshakeTimeout => faulty,
             Failure::Send(_) => {
                 faulty && (self.has_fault(FaultKind::SendError) || self.has_fault(FaultKind::MtuDrop))

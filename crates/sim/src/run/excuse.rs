@@ -46,6 +46,16 @@ fn strikes(fault: &FaultPlan, index: usize) -> bool {
     }
 }
 
+/// The rate cap that a node's departures follow to the byte. A socket that is full keeps what was admitted and lets it go at
+/// once; a clock that was set back catches up at once.
+pub(super) fn rate_cap(scenario: &Scenario, node: usize) -> Option<u64> {
+    let disturbs = |fault: &FaultPlan| {
+        matches!(fault.kind, FaultKind::SendError | FaultKind::ClockBackward)
+            && fault.target == Target::Node(node)
+    };
+    scenario.nodes[node].max_rate.filter(|_| !scenario.faults.iter().any(disturbs))
+}
+
 /// Why streams of a pair may fail, if they may.
 pub(super) fn of(scenario: &Scenario, pair: usize) -> Option<String> {
     // A handshake has its own timeout.

@@ -192,6 +192,7 @@ impl<'a> Run<'a> {
             active: vec![false; scenario.faults.len()],
             checker: Checker::new(
                 scenario.nodes.iter().map(|node| node.max_in_flight_transmissions).collect(),
+                (0..scenario.nodes.len()).map(|node| excuse::rate_cap(scenario, node)).collect(),
             ),
             news: Outbox::default(),
             sent: Vec::new(),

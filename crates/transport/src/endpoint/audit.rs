@@ -33,6 +33,14 @@ pub struct Audit {
     pub due_len: usize,
     /// Entries of the timer wheel.
     pub timers: usize,
+    /// When the wheel says that the next transmission may leave, ns.
+    pub next_departure_ns: Option<u64>,
+    /// The least departure time of what is in the wheel, ns.
+    pub next_departure_recomputed: Option<u64>,
+    /// When the timer wheel says that the next timer fires, ns.
+    pub next_timer_ns: Option<u64>,
+    /// The least time for which a path or a stream is armed, ns. A stale entry may fire earlier.
+    pub next_timer_recomputed: Option<u64>,
     /// Streams in the table.
     pub streams_len: usize,
     /// Streams as `stats()` counts them.
@@ -254,6 +262,10 @@ impl Endpoint {
             packets_waiting,
             due_len: self.due.len(),
             timers: self.timers.len(),
+            next_departure_ns: self.wheel.next_expiry(),
+            next_departure_recomputed: self.wheel.values().map(|value| value.scheduled_ns).min(),
+            next_timer_ns: self.timers.next_expiry(),
+            next_timer_recomputed: self.armed().min(),
             streams_len: self.streams.len(),
             streams_counted: self.stats.streams,
             streams_named: self.by_id.len(),
@@ -263,6 +275,13 @@ impl Endpoint {
             window_budget_left: self.budget.left(),
             window_budget_recomputed: self.config.window_budget.saturating_sub(borrowed),
         }
+    }
+
+    /// The times for which something is armed.
+    fn armed(&self) -> impl Iterator<Item = u64> + '_ {
+        let paths = self.paths.keys().into_iter().filter_map(|key| self.paths.get(key));
+        let of_paths = paths.flat_map(|path| [path.loss_timer_ns, path.pto_timer_ns, path.life.timer_ns]);
+        of_paths.chain(self.stream_timers.iter().copied()).flatten()
     }
 
     fn audit_path<E: Environment>(
