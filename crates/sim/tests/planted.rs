@@ -11,9 +11,9 @@ fn sweep() {
     for bug in bugs {
         let at = Instant::now();
         let mut found = vec![];
-        for seed in 0..n {
+        for seed in std::env::var("FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(0u64)..n {
             let v = run_planted(&Scenario::generate(seed, None), bug);
-            if let Some(f) = v.failure { let w = f.what.lines().next().unwrap().chars().take(220).collect::<String>(); found.push((seed, w)); if found.len() >= most { break; } }
+            if let Some(f) = v.failure { let w = if std::env::var("FULL").is_ok() { format!("{}\n{}", f.what, Scenario::generate(seed, None)) } else { f.what.lines().next().unwrap().chars().take(220).collect::<String>() }; found.push((seed, w)); if found.len() >= most { break; } }
         }
         println!("{bug:?} {:.1}s", at.elapsed().as_secs_f32());
         for (s, w) in found { println!("    {s}: {w}"); }

@@ -56,6 +56,7 @@ pub struct Config {
     pub aes_256: bool,
     /// Packets that one key of a stream seals before the next one takes over, 3 to 2^23 (RFC 9001 §6.6: the confidentiality
     /// limit of AES-GCM). Each change waits for everything sealed before it to be acknowledged: one round trip.
+    /// What has to be sealed anew because its path became narrower comes on top.
     pub packets_per_key_phase: u64,
     /// Key of our stateless reset tokens. By default it is derived from the first secret, so that a process that was started
     /// again can tell the peers of its predecessor; set it where several processes behind one address have different secrets.

@@ -1,7 +1,10 @@
 //! Everybody goes home: every transmission completed once, every descriptor returned, and then silence.
 
 use super::Run;
-use paceline_transport::{SECOND, app::Command};
+use paceline_transport::{
+    SECOND,
+    app::{Command, Outbox},
+};
 
 /// A close is repeated three times, a PTO apart, and a PTO is backed off to 16 of them at most.
 const DRAIN_NS: u64 = 300 * SECOND;
@@ -13,6 +16,7 @@ impl Run<'_> {
         self.audit()?;
         self.check_ends()?;
         self.check_completions()?;
+        self.play_back()?;
         // What is still to come of scripts and faults is called off; faults that last go on lasting.
         self.events.clear();
         for node in 0..self.nodes.len() {
@@ -46,6 +50,34 @@ impl Run<'_> {
                 return Err(format!("node {index}: {lent} descriptors are still out after the silence"));
             }
         }
+        Ok(())
+    }
+
+    /// What opened a stream opens no other when its time-wait is over.
+    fn play_back(&mut self) -> Result<(), String> {
+        if self.openings.is_empty() {
+            return Ok(());
+        }
+        self.events.clear();
+        let forgotten_ns = self.world.now_ns() + 2 * self.scenario.nodes[0].idle_timeout_ns + SECOND;
+        self.world.run_until(forgotten_ns);
+        self.drop_news();
+        for (stream, to, bytes) in std::mem::take(&mut self.openings) {
+            // What never arrived is late, not played back.
+            if self.streams[stream].sides[1].id.is_some() {
+                self.world.inject(super::ATTACKER, to, &bytes);
+            }
+        }
+        self.world.run_until(forgotten_ns + SECOND);
+        for index in 0..self.nodes.len() {
+            let mut news = Outbox::default();
+            self.world.take_news(self.nodes[index].id, &mut news);
+            self.checker.checked += 1;
+            if let Some(update) = news.streams.iter().find(|update| update.accepted_from.is_some()) {
+                return Err(format!("node {index}: what was played back opens stream {}", update.stream));
+            }
+        }
+        self.drop_news();
         Ok(())
     }
 

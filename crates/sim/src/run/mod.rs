@@ -71,6 +71,8 @@ fn guarded<T>(play: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 const HANDSHAKE_TIMEOUT_NS: u64 = 10 * SECOND;
 /// Large worlds are audited every few steps only: one step more for so many times 32 KiB × streams.
 const AUDIT_BUDGET: u64 = 400;
+/// First packets that an observer keeps; more than a world has streams, as each may be probed before its first data.
+const MOST_OPENINGS: usize = 64;
 /// Where an attacker sends from.
 const ATTACKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 9, 9)), 666);
 
@@ -135,6 +137,8 @@ struct Run<'a> {
     news: Outbox,
     sent: Vec<Observed>,
     received: Vec<ObservedMail>,
+    /// First packets of streams, for an observer to play back when the streams are long over.
+    openings: Vec<(usize, SocketAddr, std::rc::Rc<[u8]>)>,
     rng: Rng,
     packets: u64,
     delivered: u64,
@@ -197,6 +201,7 @@ impl<'a> Run<'a> {
             news: Outbox::default(),
             sent: Vec::new(),
             received: Vec::new(),
+            openings: Vec::new(),
             rng,
             packets: 0,
             delivered: 0,
@@ -324,8 +329,9 @@ impl<'a> Run<'a> {
             if progress_ns >= calm_ns && self.recovered_ns[pair].is_none() {
                 self.recovered_ns[pair] = Some(progress_ns - calm_ns);
             }
-            let patience =
-                self.scenario.idle_timeout_ns(pair).max(HANDSHAKE_TIMEOUT_NS) + 2 * self.pto_ns(pair);
+            let patience = self.scenario.idle_timeout_ns(pair).max(HANDSHAKE_TIMEOUT_NS)
+                + 2 * self.pto_ns(pair)
+                + excuse::stalled_idle_ns(self.scenario, pair);
             let since = progress_ns.max(calm_ns);
             let open = self.streams.iter().any(|stream| stream.plan.pair == pair && !stream.is_over());
             self.checker.checked += 1;
@@ -400,6 +406,13 @@ impl<'a> Run<'a> {
 
     /// An observer sends some old datagrams again, from an address of his own.
     fn maybe_repeat(&mut self, packet: &Observed) {
+        let opens = !packet.stream.is_multiple_of(2) && packet.info.is_some_and(|info| info.number == 0);
+        if opens
+            && self.openings.len() < MOST_OPENINGS
+            && let Some((stream, _)) = self.nodes[packet.node.index()].streams.get(&packet.stream)
+        {
+            self.openings.push((*stream, packet.to, packet.bytes.clone()));
+        }
         if self.rng.below(self.scenario.attacker_one_in) == 0 {
             let wait_ns = 300 * MS + self.rng.below(SECOND);
             let event = Event::Inject { to: packet.to, bytes: packet.bytes.clone() };

@@ -4,7 +4,7 @@ use super::{
     ClosePlan, FaultPlan, HalfPlan, Mode, NodePlan, PairPlan, ReaderPlan, Scenario, StreamPlan, Target,
 };
 use crate::{FaultKind, Link, Rng};
-use paceline_transport::{MS, SECOND};
+use paceline_transport::{Config, MS, SECOND};
 
 /// Bytes of all streams together (R1).
 const LEAST_BYTES: u64 = 64 << 10;
@@ -56,6 +56,7 @@ impl Scenario {
         let natural_ns = scenario.natural_ns();
         scenario.draw_closes(&mut rng, natural_ns);
         scenario.draw_faults(&mut rng, natural_ns);
+        scenario.draw_key_phases();
         scenario
     }
 
@@ -72,6 +73,16 @@ impl Scenario {
         let paths = self.pairs.iter().enumerate().map(|(index, pair)| path(index, pair)).max().unwrap_or(0);
         let scripts = self.streams.iter().map(|stream| stream.at_ns + script_ns(stream)).max().unwrap_or(0);
         paths + scripts
+    }
+
+    /// Key updates come after 2^23 packets, or much sooner: at every third node. Drawn apart, so that seeds stay what they were.
+    fn draw_key_phases(&mut self) {
+        let mut rng = Rng::new(self.seed ^ 0x6b65_7973);
+        for node in &mut self.nodes {
+            if rng.chance_ppm(333_333) {
+                node.packets_per_key_phase = log_uniform(&mut rng, 8, 512);
+            }
+        }
     }
 
     fn draw_streams(&mut self, rng: &mut Rng) {
@@ -244,6 +255,7 @@ fn node(rng: &mut Rng, idle_timeout_ns: u64) -> NodePlan {
         max_rate: rng.chance_ppm(150_000).then(|| log_uniform(rng, 250_000, 50_000_000)),
         cubic: rng.chance_ppm(350_000),
         aes_256: rng.chance_ppm(300_000),
+        packets_per_key_phase: Config::default().packets_per_key_phase,
         // Both sides' smaller one counts; a world has one, so that R4's bound is one figure.
         idle_timeout_ns,
         keep_alive: !rng.chance_ppm(100_000),

@@ -52,6 +52,8 @@ pub struct NodePlan {
     pub cubic: bool,
     /// AES-256-GCM preferred.
     pub aes_256: bool,
+    /// Packets between two key updates of a stream.
+    pub packets_per_key_phase: u64,
     /// Idle timeout, ns.
     pub idle_timeout_ns: u64,
     /// Probes while nothing else leaves.
@@ -72,6 +74,7 @@ impl NodePlan {
             max_rate: self.max_rate,
             congestion_control: if self.cubic { Algorithm::Cubic } else { Algorithm::Bbr },
             aes_256: self.aes_256,
+            packets_per_key_phase: self.packets_per_key_phase,
             idle_timeout_ns: self.idle_timeout_ns,
             keep_alive: self.keep_alive,
             secrets: Arc::clone(secrets),
@@ -94,6 +97,7 @@ impl Default for NodePlan {
             max_rate: config.max_rate,
             cubic: false,
             aes_256: config.aes_256,
+            packets_per_key_phase: config.packets_per_key_phase,
             idle_timeout_ns: config.idle_timeout_ns,
             keep_alive: config.keep_alive,
         }

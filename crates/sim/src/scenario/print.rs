@@ -3,6 +3,9 @@
 use super::{HalfPlan, Scenario, StreamPlan, Target};
 use std::fmt;
 
+/// No world's stream has as many.
+const MANY_PACKETS: u64 = 1 << 20;
+
 fn ms(ns: u64) -> String {
     if ns == u64::MAX { "for ever".to_owned() } else { format!("{:.3} ms", ns as f64 / 1e6) }
 }
@@ -54,7 +57,7 @@ impl fmt::Display for Scenario {
         for (index, node) in self.nodes.iter().enumerate() {
             writeln!(
                 f,
-                "  node {index}: pool {} KiB ({} reserved), send buffer {} KiB, window {}–{} KiB, ≤ {} in flight, ahead {}, {}{}{}, idle {}{}",
+                "  node {index}: pool {} KiB ({} reserved), send buffer {} KiB, window {}–{} KiB, ≤ {} in flight, ahead {}, {}{}{}{}, idle {}{}",
                 node.pool_bytes >> 10,
                 node.pool_reserve_bytes >> 10,
                 node.send_buffer_bytes >> 10,
@@ -65,6 +68,11 @@ impl fmt::Display for Scenario {
                 if node.cubic { "CUBIC" } else { "BBR" },
                 if node.aes_256 { ", AES-256" } else { "" },
                 node.max_rate.map_or(String::new(), |rate| format!(", ≤ {rate} B/s")),
+                if node.packets_per_key_phase > MANY_PACKETS {
+                    String::new()
+                } else {
+                    format!(", {} packets a key", node.packets_per_key_phase)
+                },
                 ms(node.idle_timeout_ns),
                 if node.keep_alive { "" } else { ", no keep-alive" },
             )?;

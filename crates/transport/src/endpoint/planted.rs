@@ -111,10 +111,7 @@ impl Endpoint {
     pub(crate) fn plant(mut self) -> Self {
         match self.config.planted {
             Some(Bug::PoolKeepsItsClasses) => self.pool.plant(),
-            Some(Bug::ExpiryOfACoarseSlot) => {
-                self.wheel.plant(paceline_wheel::Planted::CoarseExpiry);
-                self.timers.plant(paceline_wheel::Planted::CoarseExpiry);
-            }
+            Some(Bug::ExpiryOfACoarseSlot) => self.wheel.plant(paceline_wheel::Planted::CoarseExpiry),
             Some(Bug::OrderLostInACascade) => self.wheel.plant(paceline_wheel::Planted::CascadeOrder),
             _ => {}
         }

@@ -10,7 +10,7 @@ use crate::{
     error::Failure,
     path::Accepted,
     stream::{
-        Phase, Stream,
+        Phase, RESEAL_RESERVE, Stream,
         recv::{Close, Recv},
         send::Send,
     },
@@ -145,7 +145,8 @@ impl Endpoint {
         if planted!(self.config, KeyPhaseStays) {
             keys.open.plant();
         }
-        keys.seal.lower_limit(self.config.packets_per_key_phase.max(MIN_PACKETS_PER_KEY_PHASE));
+        let packets = self.config.packets_per_key_phase.max(MIN_PACKETS_PER_KEY_PHASE);
+        keys.seal.lower_limit(packets.saturating_add(RESEAL_RESERVE));
         let Some(path) = self.paths.get(path_key) else { return };
         let idle = path.idle_timeout_ns;
         let Some(stream) = self.streams.get_mut(key) else { return };

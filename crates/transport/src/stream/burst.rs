@@ -1,7 +1,7 @@
 //! A burst of new data: sealed straight from the send buffer into one contiguous descriptor, equal segments, one `Info` each.
 
 use super::{
-    Stream,
+    Stream, fresh,
     packets::{Made, Turn, header},
     send::Fin,
 };
@@ -35,11 +35,11 @@ pub(crate) fn make_burst(
         return Turn::Window;
     };
     let Some(keys) = stream.keys.as_mut() else { return Turn::Nothing };
-    if keys.seal.remaining() == 0 {
+    if fresh(keys) == 0 {
         keys.seal.update();
         stream.send.end_key_phase();
     }
-    let packets = packets.min(usize::try_from(keys.seal.remaining()).unwrap_or(usize::MAX));
+    let packets = packets.min(usize::try_from(fresh(keys)).unwrap_or(usize::MAX));
     skip_a_number(stream, path, entropy);
     let Some(plan) = Plan::new(stream, path, packets) else { return Turn::Nothing };
     if !path.may_hold(plan.bytes as u64, pool_bytes) {
