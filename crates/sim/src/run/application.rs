@@ -251,16 +251,6 @@ impl Run<'_> {
             let id = self.nodes[node].id;
             self.checker.validated(id, update.remote);
         }
-        if update.open && update.remote == ATTACKER {
-            // The path goes over to the address that its Response went to as soon as that one is heard, without further news.
-            for other in 0..self.nodes.len() {
-                let pair = if node == 0 { other.checked_sub(1) } else { (other == 0).then(|| node - 1) };
-                let vacant = |pair| !self.nodes[node].peers.contains_key(&(pair, !update.accepted));
-                if pair.is_some_and(vacant) {
-                    self.checker.validated(self.nodes[node].id, self.nodes[other].address);
-                }
-            }
-        }
         let peers = &mut self.nodes[node].peers;
         if update.accepted && update.open {
             peers.insert((pair, reversed), Peer { id: update.peer, open: true, closed: false });
