@@ -212,6 +212,12 @@ impl World {
         self.nodes[node.0].pool.stats()
     }
 
+    /// Whether a node's pool, with everything at home, lends a descriptor of any size for data.
+    pub fn lends_everything(&self, node: NodeId) -> bool {
+        let pool = &self.nodes[node.0].pool;
+        [2 << 10, 16 << 10, 64 << 10].iter().all(|len| pool.take(*len, pool::Purpose::Data).is_ok())
+    }
+
     /// Descriptors that a squeeze has taken from a node's pool.
     pub fn squeezed(&self, node: NodeId) -> usize {
         self.nodes[node.0].squeeze.as_ref().map_or(0, Squeeze::taken)

@@ -42,6 +42,8 @@ pub enum Inspected {
         number: u64,
         /// The credit it gives, if it gives any, as an offset.
         max_data: Option<u64>,
+        /// The code of the close it carries, if it carries one.
+        close: Option<u64>,
     },
     /// News about a path secret.
     SecretControl,
@@ -81,6 +83,10 @@ pub fn inspect(datagram: &[u8]) -> Inspected {
                 number: packet.number(),
                 max_data: Frames::new(packet.control_data()).find_map(|frame| match frame {
                     Ok(Frame::MaxData(limit)) => Some(limit),
+                    _ => None,
+                }),
+                close: Frames::new(packet.control_data()).find_map(|frame| match frame {
+                    Ok(Frame::ConnectionClose { code, .. }) => Some(code),
                     _ => None,
                 }),
             }

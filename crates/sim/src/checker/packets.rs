@@ -67,6 +67,8 @@ pub(super) struct Packets {
     balances: BTreeMap<(usize, SocketAddr), Balance>,
     /// By node and credentials, both openers together: an arriving packet does not say who opened its stream.
     answers: BTreeMap<(usize, [u8; 16], u64), Answers>,
+    /// Planned departure of the newest stream data, by node, path secret and priority.
+    departures: BTreeMap<(usize, [u8; 16], u8), u64>,
     /// By node.
     caps: Vec<Option<Cap>>,
 }
@@ -134,6 +136,7 @@ impl Packets {
                 final_offset,
                 ..
             } => {
+                self.in_order(packet, credential_id)?;
                 let numbers = self.direction(packet, credential_id, key_id);
                 let index = usize::from(space == Space::Recovery);
                 if numbers.newest[index].is_some_and(|newest| newest >= number) {
@@ -149,7 +152,7 @@ impl Packets {
                 {
                     return Err(format!("stream {}: {info:?} describes {number} {space:?}", packet.stream));
                 }
-                checked += 2;
+                checked += 3;
                 if !probe {
                     let first = number == original && space == Space::Stream;
                     let end = packet.bytes.len().saturating_sub(16);
@@ -161,8 +164,11 @@ impl Packets {
                     checked += 1;
                 }
             }
-            Inspected::Control { credential_id, key_id, number, max_data } => {
+            Inspected::Control { credential_id, key_id, number, max_data, .. } => {
                 let stream = packet.stream;
+                if max_data.is_none() {
+                    return Err(format!("stream {stream}: control packet {number} names no credit"));
+                }
                 let numbers = self.direction(packet, credential_id, key_id);
                 if let (Some((newest, credit)), Some(max_data)) = (numbers.control, max_data)
                     && number > newest
@@ -193,6 +199,21 @@ impl Packets {
         let opened_here = !packet.stream.is_multiple_of(2);
         let direction = Direction { credential_id, key_id, node: packet.node.index(), opened_here };
         self.directions.entry(direction).or_default()
+    }
+
+    /// Departure times of a path never decrease, and the wheel is first in, first out.
+    fn in_order(&mut self, packet: &Observed, credential_id: [u8; 16]) -> Result<(), String> {
+        let key = (packet.node.index(), credential_id, packet.priority);
+        let newest_ns = self.departures.entry(key).or_default();
+        if packet.scheduled_ns < *newest_ns {
+            return Err(format!(
+                "stream {}: planned for {} ns before what left earlier",
+                packet.stream,
+                *newest_ns - packet.scheduled_ns
+            ));
+        }
+        *newest_ns = packet.scheduled_ns;
+        Ok(())
     }
 
     /// Who has nothing new to say only answers (RFC 9000 §13.2.1: an ACK is not acknowledged), or two would go on for ever.

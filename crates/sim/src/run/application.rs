@@ -43,6 +43,7 @@ pub(super) struct Side {
     pub(super) ended: bool,
     pub(super) failure: Option<Failure>,
     pub(super) closed: bool,
+    pub(super) closed_ns: Option<u64>,
     /// Its process was restarted: nothing more will be heard of it.
     pub(super) gone: bool,
     pub(super) transmissions: u64,
@@ -349,6 +350,7 @@ impl Run<'_> {
         side.skipped += update.skipped;
         side.ended |= update.end;
         side.closed |= update.closed;
+        side.closed_ns = side.closed_ns.or(update.closed.then_some(now_ns));
         let fresh_failure = update.failure.filter(|_| side.failure.is_none());
         side.failure = side.failure.or(update.failure);
         if update.closed

@@ -1,10 +1,7 @@
 //! Everybody goes home: every transmission completed once, every descriptor returned, and then silence.
 
 use super::Run;
-use paceline_transport::{
-    SECOND,
-    app::{Command, Outbox},
-};
+use paceline_transport::{SECOND, app::Command};
 
 /// A close is repeated three times, a PTO apart, and a PTO is backed off to 16 of them at most.
 const DRAIN_NS: u64 = 300 * SECOND;
@@ -16,9 +13,9 @@ impl Run<'_> {
         self.audit()?;
         self.check_ends()?;
         self.check_completions()?;
-        self.play_back()?;
         // What is still to come of scripts and faults is called off; faults that last go on lasting.
         self.events.clear();
+        self.play_back()?;
         for node in 0..self.nodes.len() {
             self.world.fail_sends(self.nodes[node].id, None);
             self.command(node, Command::Shutdown);
@@ -49,39 +46,14 @@ impl Run<'_> {
             if lent != 0 {
                 return Err(format!("node {index}: {lent} descriptors are still out after the silence"));
             }
+            if self.world.squeezed(id) == 0 && !self.world.lends_everything(id) {
+                return Err(format!("node {index}: everything is at home, but the pool lends it not in every size"));
+            }
         }
         Ok(())
     }
 
-    /// What opened a stream opens no other when its time-wait is over.
-    fn play_back(&mut self) -> Result<(), String> {
-        if self.openings.is_empty() {
-            return Ok(());
-        }
-        self.events.clear();
-        let forgotten_ns = self.world.now_ns() + 2 * self.scenario.nodes[0].idle_timeout_ns + SECOND;
-        self.world.run_until(forgotten_ns);
-        self.drop_news();
-        for (stream, to, bytes) in std::mem::take(&mut self.openings) {
-            // What never arrived is late, not played back.
-            if self.streams[stream].sides[1].id.is_some() {
-                self.world.inject(super::ATTACKER, to, &bytes);
-            }
-        }
-        self.world.run_until(forgotten_ns + SECOND);
-        for index in 0..self.nodes.len() {
-            let mut news = Outbox::default();
-            self.world.take_news(self.nodes[index].id, &mut news);
-            self.checker.checked += 1;
-            if let Some(update) = news.streams.iter().find(|update| update.accepted_from.is_some()) {
-                return Err(format!("node {index}: what was played back opens stream {}", update.stream));
-            }
-        }
-        self.drop_news();
-        Ok(())
-    }
-
-    fn drop_news(&mut self) {
+    pub(super) fn drop_news(&mut self) {
         for node in &self.nodes {
             let mut news = std::mem::take(&mut self.news);
             self.world.take_news(node.id, &mut news);

@@ -1,5 +1,6 @@
 //! Plays a scenario: scripts as applications would, faults on time, and checks after every step.
 
+mod afterwards;
 mod application;
 mod content;
 mod ends;
@@ -11,6 +12,7 @@ use crate::{
     Mode, NodeId, Observed, ObservedMail, Scenario, Verdict, World, checker::Checker, rng::Rng,
     verdict::Problem,
 };
+use afterwards::{Arrivals, Opening};
 use application::{Peer, Side, StreamRun};
 use paceline_transport::{
     Config, MS, SECOND,
@@ -71,8 +73,6 @@ fn guarded<T>(play: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 const HANDSHAKE_TIMEOUT_NS: u64 = 10 * SECOND;
 /// Large worlds are audited every few steps only: one step more for so many times 32 KiB × streams.
 const AUDIT_BUDGET: u64 = 400;
-/// First packets that an observer keeps; more than a world has streams, as each may be probed before its first data.
-const MOST_OPENINGS: usize = 64;
 /// Where an attacker sends from.
 const ATTACKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 9, 9, 9)), 666);
 
@@ -138,7 +138,8 @@ struct Run<'a> {
     sent: Vec<Observed>,
     received: Vec<ObservedMail>,
     /// First packets of streams, for an observer to play back when the streams are long over.
-    openings: Vec<(usize, SocketAddr, std::rc::Rc<[u8]>)>,
+    openings: Vec<Opening>,
+    arrivals: Arrivals,
     rng: Rng,
     packets: u64,
     delivered: u64,
@@ -202,6 +203,7 @@ impl<'a> Run<'a> {
             sent: Vec::new(),
             received: Vec::new(),
             openings: Vec::new(),
+            arrivals: Arrivals::default(),
             rng,
             packets: 0,
             delivered: 0,
@@ -386,12 +388,13 @@ impl<'a> Run<'a> {
         self.world.take_received(&mut received);
         for packet in &sent {
             self.learn_name(packet);
+            self.note_opening(packet);
         }
         for index in 0..self.nodes.len() {
             self.take_news(index)?;
         }
         self.packets += sent.len() as u64;
-        let checked = self.checker.packets(&received, &sent);
+        let checked = self.checker.packets(&received, &sent).and_then(|()| self.check_late(&received, &sent));
         if self.scenario.attacker_one_in > 0 {
             for packet in &sent {
                 self.maybe_repeat(packet);
@@ -406,13 +409,6 @@ impl<'a> Run<'a> {
 
     /// An observer sends some old datagrams again, from an address of his own.
     fn maybe_repeat(&mut self, packet: &Observed) {
-        let opens = !packet.stream.is_multiple_of(2) && packet.info.is_some_and(|info| info.number == 0);
-        if opens
-            && self.openings.len() < MOST_OPENINGS
-            && let Some((stream, _)) = self.nodes[packet.node.index()].streams.get(&packet.stream)
-        {
-            self.openings.push((*stream, packet.to, packet.bytes.clone()));
-        }
         if self.rng.below(self.scenario.attacker_one_in) == 0 {
             let wait_ns = 300 * MS + self.rng.below(SECOND);
             let event = Event::Inject { to: packet.to, bytes: packet.bytes.clone() };
