@@ -25,6 +25,8 @@
     allow(dead_code, reason = "napi registers nothing in a test binary, so nobody calls what it exports")
 )]
 
+const _: () = assert!(!paceline_transport::PLANTED, "bugs for the simulator to find are in no addon");
+
 mod clock;
 mod commands;
 mod config;

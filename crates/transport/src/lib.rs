@@ -48,6 +48,9 @@ pub mod inspect;
 #[cfg(all(test, loom))]
 mod models;
 mod path;
+/// Whether bugs can be planted (feature `planted`). Who builds what is shipped refuses to.
+#[doc(hidden)]
+pub const PLANTED: bool = cfg!(feature = "planted");
 pub mod stats;
 mod stream;
 mod sync;

@@ -42,7 +42,7 @@ pub(crate) struct Levels {
     occupied: u16,
     levels: Box<[Level]>,
     #[cfg(feature = "planted")]
-    pub(crate) planted: Option<crate::Planted>,
+    pub(crate) planted: bool,
 }
 
 impl Levels {
@@ -53,7 +53,7 @@ impl Levels {
             occupied: 0,
             levels,
             #[cfg(feature = "planted")]
-            planted: None,
+            planted: false,
         }
     }
 
@@ -99,7 +99,7 @@ impl Levels {
     pub(crate) fn first(&self) -> Option<u32> {
         let (level, index) = self.position()?;
         #[cfg(feature = "planted")]
-        if self.planted == Some(crate::Planted::CoarseExpiry) {
+        if self.planted {
             return Some(self.levels[level].slots[index].head);
         }
         Some(self.levels[level].slots[index].first)
@@ -138,8 +138,6 @@ impl Levels {
             self.occupied &= !(1 << level);
         }
         self.base = tick::of(slab.at_ns(slot.first));
-        #[cfg(feature = "planted")]
-        let slot = Slot { head: self.planted_head(slab, slot.head), ..slot };
         let mut id = slot.head;
         while id != NONE {
             let next = slab.next(id);
@@ -147,18 +145,6 @@ impl Levels {
             id = next;
         }
         self.base as usize % SLOTS
-    }
-
-    /// A slot's list, turned round if that is the bug.
-    #[cfg(feature = "planted")]
-    fn planted_head<T>(&self, slab: &mut Slab<T>, mut head: u32) -> u32 {
-        let mut turned = NONE;
-        while self.planted == Some(crate::Planted::CascadeOrder) && head != NONE {
-            let next = slab.next(head);
-            slab.set_next(head, turned);
-            (turned, head) = (head, next);
-        }
-        if head == NONE { turned } else { head }
     }
 
     /// Moves all nodes to another slab.

@@ -59,16 +59,12 @@
 mod due;
 mod late;
 mod levels;
-#[cfg(feature = "planted")]
-mod planted;
 mod prioritized;
 mod slab;
 mod tick;
 mod wheel;
 
 pub use due::{Due, Full};
-#[cfg(feature = "planted")]
-pub use planted::Planted;
 pub use prioritized::Prioritized;
 pub use slab::RETAINED_BYTES;
 pub use tick::TICK_NS;

@@ -10,7 +10,7 @@ use crate::{
 /// Strict: while something of priority 0 is due, nothing else leaves. Who inserts bounds what that can be.
 #[derive(Debug)]
 pub struct Prioritized<T, const N: usize> {
-    pub(crate) wheels: [Wheel<T>; N],
+    wheels: [Wheel<T>; N],
 }
 
 impl<T, const N: usize> Prioritized<T, N> {
@@ -39,6 +39,12 @@ impl<T, const N: usize> Prioritized<T, N> {
     /// The least `now_ns` at which [`Prioritized::pop`] returns a value; `None` when empty. O(`N`).
     pub fn next_expiry(&self) -> Option<u64> {
         self.wheels.iter().filter_map(Wheel::next_expiry).min()
+    }
+
+    /// Plants a bug into each of them: see [`Wheel::plant`].
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self) {
+        self.wheels.iter_mut().for_each(Wheel::plant);
     }
 
     /// Values held, of all priorities.

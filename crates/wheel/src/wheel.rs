@@ -11,7 +11,7 @@ use std::fmt;
 
 /// Values by time. See the crate's documentation for order, time and memory.
 pub struct Wheel<T> {
-    pub(crate) levels: Levels,
+    levels: Levels,
     slab: Slab<T>,
     late: Late<T>,
     /// The clock as last told, in ns: where an empty wheel starts again.
@@ -70,6 +70,12 @@ impl<T> Wheel<T> {
     pub fn next_expiry(&self) -> Option<u64> {
         // A late value's tick is less than any in the levels.
         self.late.next_expiry().or_else(|| self.levels.first().map(|id| self.slab.at_ns(id)))
+    }
+
+    /// Plants a bug: the next expiry of a coarse slot is that of its first value, not of its earliest.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self) {
+        self.levels.planted = true;
     }
 
     /// Values held.

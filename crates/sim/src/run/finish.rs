@@ -47,7 +47,9 @@ impl Run<'_> {
                 return Err(format!("node {index}: {lent} descriptors are still out after the silence"));
             }
             if self.world.squeezed(id) == 0 && !self.world.lends_everything(id) {
-                return Err(format!("node {index}: everything is at home, but the pool lends it not in every size"));
+                return Err(format!(
+                    "node {index}: everything is at home, but the pool lends it not in every size"
+                ));
             }
         }
         Ok(())

@@ -45,9 +45,6 @@ impl Endpoint {
             return;
         };
         if !transmission.kind.is_stream_data() {
-            if planted!(self.config, FailedControlStaysOut) && matches!(outcome, Outcome::Failed { .. }) {
-                return self.recycle(transmission);
-            }
             stream.recv.control_out = stream.recv.control_out.saturating_sub(1);
             self.recycle(transmission);
             return;
@@ -140,9 +137,6 @@ impl Endpoint {
         // `wait` doubles up to 250 ms, so the patience above is spent in about a dozen attempts.
         let retry_at_ns = now_ns.saturating_add(wait.min(MAX_SEND_RETRY_NS));
         stream.send.retry_at_ns = retry_at_ns;
-        if planted!(self.config, RetryHasNoTimer) {
-            return;
-        }
         self.arm_stream_at(key, retry_at_ns);
     }
 

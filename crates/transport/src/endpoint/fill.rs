@@ -128,9 +128,7 @@ impl Endpoint {
                 Turn::Pool => {
                     Self::push_front(stream, path, turn);
                     self.stats.pool_exhausted = self.stats.pool_exhausted.saturating_add(1);
-                    if !planted!(self.config, StarvedIsForgotten) {
-                        self.starved.push(key);
-                    }
+                    self.starved.push(key);
                     if turn != TurnKind::Data {
                         return;
                     }

@@ -216,7 +216,6 @@ impl Endpoint {
             }
             Ok(_) => None,
             // Not kept and so not acknowledged: the peer will send it again when some gaps are closed.
-            Err(Violation::TooManyGaps) if planted!(self.config, DroppedIsAcknowledged) => None,
             Err(Violation::TooManyGaps) => return Err(Dropped),
             Err(Violation::FlowControl) => Some(transport_error::FLOW_CONTROL),
             Err(Violation::FinalSize) => Some(transport_error::FINAL_SIZE),

@@ -116,6 +116,10 @@ impl Endpoint {
         match verdict {
             Ok(()) => self.due.push_back(transmission),
             Err(Refused { .. }) if planted!(self.config, RefusedIsDropped) => {}
+            Err(Refused { until_ns, .. }) if planted!(self.config, HeldGoesBack) => {
+                let again = Transmission { scheduled_ns: until_ns, ..transmission };
+                let _ = self.wheel.insert(priority, until_ns, again);
+            }
             Err(Refused { until_ns, capped }) => {
                 if path.line.is_empty() {
                     self.held.push(key);
@@ -162,7 +166,12 @@ impl Endpoint {
                     break;
                 }
                 let bytes = front.segments.total_len() as u64;
-                match admit(path, self.bucket.as_mut().filter(|_| !planted!(self.config, HeldIsNotCharged)), bytes, now_ns) {
+                match admit(
+                    path,
+                    self.bucket.as_mut().filter(|_| !planted!(self.config, HeldIsNotCharged)),
+                    bytes,
+                    now_ns,
+                ) {
                     Ok(()) => {
                         self.due.extend(path.line.pop_front());
                         any = true;
@@ -190,9 +199,7 @@ impl Endpoint {
 
     /// Puts a transmission into the wheel.
     pub(super) fn schedule(&mut self, transmission: Transmission, at_ns: u64) {
-        if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key))
-            && !planted!(self.config, UnprovenIsTrusted)
-        {
+        if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key)) {
             path.address.on_scheduled(transmission.segments.total_len() as u64);
         }
         let priority = usize::from(transmission.priority);

@@ -284,9 +284,6 @@ impl Endpoint {
         if tell {
             stream.phase = Phase::Closing { close, number: None, attempts: 0 };
             stream.closed_with = Some(close).filter(|_| !planted!(self.config, CloseIsSaidOnce));
-            if planted!(self.config, RepeatedCloseHasNoCode) {
-                stream.closed_with = Some(Close { code: 0, ..close });
-            }
             stream.probes_owed = 1;
             let pto =
                 stream.path.and_then(|path| self.paths.get(path)).map_or(0, |path| path.controller.pto());

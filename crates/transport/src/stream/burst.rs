@@ -144,8 +144,7 @@ impl Plan {
         let mut fin = false;
         if send.fin_due() {
             let (final_header, final_layout, final_max) = with_final(send.final_offset())?;
-            let ahead = usize::from(planted!(send, FinBeforeTheEnd));
-            if send.buffer.len() <= (final_max as u64).saturating_mul(packets.saturating_add(ahead) as u64) {
+            if send.buffer.len() <= (final_max as u64).saturating_mul(packets as u64) {
                 (header, layout, payload_max) = (final_header, final_layout, final_max);
                 fin = true;
             }

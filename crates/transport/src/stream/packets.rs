@@ -166,7 +166,9 @@ fn make_empty_probe(stream: &mut Stream, pool: &Arc<Pool>, mut infos: Vec<Info>)
     let number = stream.send.next_recovery;
     let sealed_all = stream.send.buffer.is_empty();
     // A close gives up what was written: the end it leaves is not the stream's.
-    let final_offset = stream.send.final_offset().filter(|_| sealed_all && stream.phase == Phase::Active && !planted!(stream.send, LostFinIsForgotten));
+    let final_offset = stream.send.final_offset().filter(|_| {
+        sealed_all && stream.phase == Phase::Active && !planted!(stream.send, LostFinIsForgotten)
+    });
     let offset = stream.send.next_offset;
     let Some(header) = header(stream, number, offset, final_offset) else { return Turn::Nothing };
     let Some(keys) = stream.keys.as_deref() else { return Turn::Nothing };

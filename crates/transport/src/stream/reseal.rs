@@ -41,7 +41,8 @@ pub(super) fn make_resealed(
     // Equal pieces but for the last, so that they are one burst.
     let piece =
         payload.div_ceil(payload.div_ceil(space).max(1)).next_multiple_of(PAYLOAD_ALIGN).max(PAYLOAD_ALIGN);
-    let whole = if planted!(stream.send, ResealLosesTheTail) { payload } else { payload.next_multiple_of(piece) };
+    let whole =
+        if planted!(stream.send, ResealLosesTheTail) { payload } else { payload.next_multiple_of(piece) };
     let pieces = (whole / piece).max(1);
     let Some(keys) = stream.keys.as_deref_mut() else { return Turn::Nothing };
     if keys.seal.remaining() < pieces as u64 {

@@ -217,11 +217,7 @@ impl Send {
             sent.info = Some(controller.on_sent(at_ns, u32::from(sent.packet_len), app_limited));
             sent.sent_ns = at_ns;
             sent.state = State::InFlight;
-            let fin = sent.fin;
             self.in_flight = self.in_flight.saturating_add(1);
-            if planted!(self, SentIsAcknowledged) && fin {
-                self.fin = Fin::Acknowledged;
-            }
         }
     }
 
@@ -354,14 +350,7 @@ impl Send {
     fn ledger(&mut self, space: Space) -> (&mut SentMap, Ledger<'_>) {
         let fin = if planted!(self, LostFinIsForgotten) { Fin::Acknowledged } else { self.fin };
         let Self {
-            stream_space,
-            recovery_space,
-            lost,
-            last_lost,
-            in_flight,
-            held_bytes,
-            acknowledged,
-            ..
+            stream_space, recovery_space, lost, last_lost, in_flight, held_bytes, acknowledged, ..
         } = self;
         let [last_in_stream, last_in_recovery] = last_lost;
         let (map, last_lost) = match space {
