@@ -22,13 +22,13 @@
 /// Whether this is the bug that was planted; `false`, and nothing else, without the feature.
 #[cfg(feature = "planted")]
 macro_rules! planted {
-    ($at:expr, $bug:ident) => {
-        $at.planted == Some($crate::planted::Bug::$bug)
+    ($at:expr, $bug:ident $(, $when:expr)?) => {
+        $at.planted == Some($crate::planted::Bug::$bug) $(&& $when)?
     };
 }
 #[cfg(not(feature = "planted"))]
 macro_rules! planted {
-    ($at:expr, $bug:ident) => {
+    ($at:expr, $bug:ident $(, $when:expr)?) => {
         false
     };
 }

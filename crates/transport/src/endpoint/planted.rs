@@ -92,14 +92,6 @@ impl Endpoint {
         }
         self
     }
-
-    /// Of [`Bug::AckIsAcknowledged`].
-    pub(super) fn acknowledge_control(&mut self, key: crate::StreamKey) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            stream.recv.ack_due |= stream.send.in_flight == 0;
-        }
-        self.owe_control(key);
-    }
 }
 
 impl crate::stream::Stream {

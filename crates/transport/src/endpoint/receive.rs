@@ -344,8 +344,11 @@ impl Endpoint {
         if !planted!(self.config, ControlIsNotHeard) {
             self.heard(key, packet.source_queue_id(), received.at_ns);
         }
-        if planted!(self.config, AckIsAcknowledged) {
-            self.acknowledge_control(key);
+        if planted!(self.config, AckIsAcknowledged)
+            && let Some(stream) = self.streams.get_mut(key)
+        {
+            stream.recv.ack_due |= stream.send.in_flight == 0;
+            self.owe_control(key);
         }
         self.on_control_frames(key, packet.control_data(), received.at_ns);
         Ok(())

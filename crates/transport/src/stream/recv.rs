@@ -100,8 +100,8 @@ impl Recv {
         if let Some(next) = self.next_numbers.get_mut(space as usize) {
             *next = number.saturating_add(1).max(*next);
         }
-        if planted!(self, AckClosesGaps) && number >= 2 && self.is_duplicate(space, number - 2) {
-            self.numbers(space).insert(number - 1);
+        if planted!(self, AckClosesGaps) && self.is_duplicate(space, number.saturating_sub(2)) {
+            self.numbers(space).insert(number.saturating_sub(1));
         }
         let count = match ecn {
             Ecn::NotEct => None,
@@ -157,7 +157,7 @@ impl Recv {
         let Some(out) = out.get_mut(..end) else { return 0 };
         let mut writer = Writer::new(out);
         let max_data = self.window.max_data();
-        let mut fits = planted!(self, MaxDataIsSaidOnce) && self.window.is_announced()
+        let mut fits = planted!(self, MaxDataIsSaidOnce, self.window.is_announced())
             || frame::max_data(&mut writer, max_data).is_ok();
         self.buffer.set_max_data(max_data);
         if let Some(close) = close {
