@@ -41,9 +41,12 @@ pub(super) fn make_resealed(
     // Equal pieces but for the last, so that they are one burst.
     let piece =
         payload.div_ceil(payload.div_ceil(space).max(1)).next_multiple_of(PAYLOAD_ALIGN).max(PAYLOAD_ALIGN);
-    let whole =
-        if planted!(stream.send, ResealLosesTheTail) { payload } else { payload.next_multiple_of(piece) };
-    let pieces = (whole / piece).max(1);
+    let whole = if planted!(stream.send, ResealLosesTheTail) {
+        payload.saturating_sub(piece.saturating_sub(1))
+    } else {
+        payload
+    };
+    let pieces = whole.div_ceil(piece).max(1);
     let Some(keys) = stream.keys.as_deref_mut() else { return Turn::Nothing };
     if keys.seal.remaining() < pieces as u64 {
         return Turn::Failed(Failure::KeyLimit);
