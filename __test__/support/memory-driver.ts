@@ -1,4 +1,4 @@
-import { Event, FailureNumber, Op, type Driver, type DriverConnectOptions, type DriverPathStats, type DriverStats } from '../../packages/paceline/src/driver.js'
+import { Event, FailureNumber, Op, type Driver, type DriverConnectOptions, type DriverInjectOptions, type DriverPathStats, type DriverStats } from '../../packages/paceline/src/driver.js'
 import type { EndpointSettings } from '../../packages/paceline/src/options.js'
 
 /** Bytes of a packet and packets of a burst, as the real transport has them. */
@@ -158,6 +158,18 @@ export class MemoryDriver implements Driver {
         peer.remote = remote
         this.#tell([Event.PeerOpen, 4, id, 0])
       })
+    })
+  }
+
+  /** What was injected, as it came: tests look at what became of the bytes. */
+  readonly injected: { address: string; port: number; options: DriverInjectOptions }[] = []
+
+  /** A peer that leads nowhere. */
+  inject(id: number, address: string, port: number, options: DriverInjectOptions): void {
+    this.injected.push({ address, port, options })
+    this.#peers.set(id, { id, driver: this, remote: undefined, maxBitrate: options.maxBitrate })
+    this.network.later(() => {
+      if (this.#peers.has(id)) this.#tell([Event.PeerOpen, 4, id, 0])
     })
   }
 

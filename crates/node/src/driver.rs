@@ -7,6 +7,7 @@ use crate::{
     commands, config,
     doorbell::Doorbell,
     errors::{self, Code, Result, error},
+    injected::DriverInjectOptions,
     live,
     news::{Drain, MIN_RING_ELEMENTS, News, NoRoom},
     options::{
@@ -215,15 +216,7 @@ impl NativeDriver {
         options: DriverConnectOptions<'_>,
     ) -> Result<()> {
         commands::opened(peer).map_err(|_| error(Code::Internal, format_args!("peer {peer} is not odd")))?;
-        let remote = socket_addr(&address, port, 1)?;
-        if remote.is_ipv4() != self.shell.0.borrow().local.is_ipv4() {
-            let local = self.address();
-            let message = format_args!(
-                "{address}: the socket is bound to {} and reaches only {}",
-                local.address, local.family
-            );
-            return Err(error(Code::Option, message));
-        }
+        let remote = self.reachable(&address, port)?;
         let command = Command::Connect {
             peer,
             remote,
@@ -237,6 +230,27 @@ impl NativeDriver {
             open.submit();
         });
         Ok(())
+    }
+
+    /// Makes a peer of a path secret that no handshake made, and uses the secret up for this process.
+    #[napi]
+    pub fn inject(
+        &self,
+        peer: u32,
+        address: String,
+        port: u32,
+        options: DriverInjectOptions<'_>,
+    ) -> Result<()> {
+        commands::opened(peer).map_err(|_| error(Code::Internal, format_args!("peer {peer} is not odd")))?;
+        let remote = self.reachable(&address, port)?;
+        let path = options.path(remote)?;
+        let max_rate = commands::max_rate(options.max_bitrate as u64);
+        self.with_open(|open| {
+            open.runtime.inject(peer, path, max_rate).map_err(errors::inject_error)?;
+            open.news.peers_mut().connecting(peer, remote);
+            Ok(())
+        })
+        .unwrap_or(Ok(()))
     }
 
     /// Encoded commands of one tick. All are carried out or, if one is malformed, none.
@@ -338,6 +352,18 @@ impl NativeDriver {
     #[napi]
     pub fn close(&self, env: Env) {
         self.shell.close(env);
+    }
+
+    /// An address that this socket reaches.
+    fn reachable(&self, address: &str, port: u32) -> Result<SocketAddr> {
+        let remote = socket_addr(address, port, 1)?;
+        if remote.is_ipv4() == self.shell.0.borrow().local.is_ipv4() {
+            return Ok(remote);
+        }
+        let local = self.address();
+        let message =
+            format_args!("{address}: the socket is bound to {} and reaches only {}", local.address, local.family);
+        Err(error(Code::Option, message))
     }
 
     fn set_referred(&self, env: Env, referred: bool) {

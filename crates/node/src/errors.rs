@@ -5,7 +5,7 @@ use napi::{
     Env, Error, JsValue, Status,
     bindgen_prelude::{JsObjectValue, Object},
 };
-use paceline_udp::StartError;
+use paceline_udp::{InjectError, StartError};
 use std::{fmt::Display, io};
 
 /// What `error.code` is.
@@ -15,6 +15,10 @@ pub(crate) enum Code {
     Option,
     /// A secret is refused.
     Secret,
+    /// This process has used the path secret up.
+    PathSecretUsed,
+    /// There are as many peers, or attempts, as there may be.
+    HandshakeLimit,
     /// The package and the addon do not understand each other, or the worker failed.
     Internal,
     /// What napi itself says, or an exception that is already thrown.
@@ -26,6 +30,8 @@ impl AsRef<str> for Code {
         match self {
             Self::Option => "ERR_PACELINE_OPTION",
             Self::Secret => "ERR_PACELINE_SECRET",
+            Self::PathSecretUsed => "ERR_PACELINE_PATH_SECRET_USED",
+            Self::HandshakeLimit => "ERR_PACELINE_HANDSHAKE_LIMIT",
             Self::Internal => "ERR_PACELINE_INTERNAL",
             Self::Napi(status) => status.as_ref(),
         }
@@ -47,6 +53,15 @@ pub(crate) fn error(code: Code, message: impl Display) -> Error<Code> {
 /// napi's own errors keep their code.
 pub(crate) fn napi(error: Error) -> Error<Code> {
     Error::new(Code::Napi(error.status), error.reason.clone())
+}
+
+/// What a refused path secret looks like in JavaScript.
+pub(crate) fn inject_error(refused: InjectError) -> Error<Code> {
+    let code = match refused {
+        InjectError::Used => Code::PathSecretUsed,
+        InjectError::Full => Code::HandshakeLimit,
+    };
+    error(code, refused)
 }
 
 /// Throws what a refused start looks like in JavaScript.

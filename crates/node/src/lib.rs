@@ -33,6 +33,7 @@ mod config;
 mod doorbell;
 mod driver;
 mod errors;
+mod injected;
 mod live;
 #[cfg(all(test, loom))]
 mod models;

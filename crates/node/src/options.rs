@@ -110,7 +110,7 @@ fn congestion_control(name: &str) -> Result<Algorithm> {
     }
 }
 
-fn aes_256(cipher: &str) -> Result<bool> {
+pub(crate) fn aes_256(cipher: &str) -> Result<bool> {
     match cipher {
         "aes-128-gcm" => Ok(false),
         "aes-256-gcm" => Ok(true),

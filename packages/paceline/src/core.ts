@@ -4,7 +4,7 @@ import type { CloseResult } from './closing.js'
 import { CommandQueue } from './commands.js'
 import type { RecordBudget } from './completions.js'
 import { channels, debug } from './diagnostics.js'
-import type { Driver, DriverPathStats, DriverStats } from './driver.js'
+import type { Driver, DriverPath, DriverPathStats, DriverStats } from './driver.js'
 import { driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
 import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
@@ -127,6 +127,25 @@ export class Core implements EventSink {
     options: { secrets: Uint8Array[]; handshakeTimeout: number; maxBitrate: number; signal: AbortSignal | undefined },
   ): Promise<Peer> {
     const { secrets, handshakeTimeout, maxBitrate, signal } = options
+    return this.#startPeer(address, port, maxBitrate, signal, (id) => {
+      this.driver.connect(id, address, port, { secrets, handshakeTimeout, maxBitrate: Math.floor(maxBitrate) })
+    })
+  }
+
+  /** A peer without a handshake. `path` is not looked at any more when this returns. */
+  inject(
+    address: string,
+    port: number,
+    options: { path: DriverPath; handshakeTimeout: number; maxBitrate: number; signal: AbortSignal | undefined },
+  ): Promise<Peer> {
+    const { path, handshakeTimeout, maxBitrate, signal } = options
+    return this.#startPeer(address, port, maxBitrate, signal, (id) => {
+      this.driver.inject(id, address, port, { ...path, handshakeTimeout, maxBitrate: Math.floor(maxBitrate) })
+    })
+  }
+
+  /** `start` tells the driver, at once. */
+  #startPeer(address: string, port: number, maxBitrate: number, signal: AbortSignal | undefined, start: (id: number) => void): Promise<Peer> {
     let id = 0
     return wait<Peer>(
       signal,
@@ -136,7 +155,7 @@ export class Core implements EventSink {
         this.#connecting.set(id, { waiter, address, port, maxBitrate })
         this.#updateBusy()
         try {
-          this.driver.connect(id, address, port, { secrets, handshakeTimeout, maxBitrate: Math.floor(maxBitrate) })
+          start(id)
         } catch (error) {
           this.#connecting.delete(id)
           this.#updateBusy()

@@ -18,6 +18,12 @@ export interface Driver {
   /** Starts a handshake. Throws synchronously only for bad arguments. */
   connect(peer: number, address: string, port: number, options: DriverConnectOptions): void
 
+  /**
+   * Makes a peer without a handshake; PeerOpen follows at once. What is secret is copied before the call returns.
+   * Throws synchronously for bad arguments, and when this process was given the secret in that role before.
+   */
+  inject(peer: number, address: string, port: number, options: DriverInjectOptions): void
+
   /** Encoded commands of one tick: see {@link Op}. The bytes are copied before the call returns. */
   submit(commands: Uint8Array): void
 
@@ -55,6 +61,31 @@ export interface DriverConnectOptions {
   /** Each 32 to 1024 bytes; the first opens, all are accepted. */
   secrets: Uint8Array[]
   /** Milliseconds. */
+  handshakeTimeout: number
+  /** Bits per second; 0 for no cap. */
+  maxBitrate: number
+}
+
+/** See `PathSecret`: all of it decided. */
+export interface DriverPath {
+  /** 32 bytes. */
+  exportSecret: Uint8Array
+  role: 'client' | 'server'
+  cipherSuite: 'aes-128-gcm' | 'aes-256-gcm'
+  /** 16 bytes. */
+  peerResetToken: Uint8Array | undefined
+  firstKeyId: number
+  /** Bytes. */
+  remoteMaxData: number
+  remoteMaxStreams: number
+  /** Milliseconds. */
+  remoteIdleTimeout: number
+  /** Bytes of UDP payload. */
+  maxDatagramSize: number
+}
+
+export interface DriverInjectOptions extends DriverPath {
+  /** Milliseconds without an authentic packet after the first stream opened here. */
   handshakeTimeout: number
   /** Bits per second; 0 for no cap. */
   maxBitrate: number

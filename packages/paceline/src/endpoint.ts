@@ -23,9 +23,12 @@ import {
   type ListenOptions,
   type WaitOptions,
 } from './options.js'
+import { checkPathSecret, checkPathSecrets, wipe, type CheckedPath } from './path-secret.js'
 import type { Peer } from './peer.js'
 import { checkSecret } from './secret.js'
 import type { Stream } from './stream.js'
+
+const HANDSHAKE_TIMEOUT = 10_000
 
 /** Counters of an endpoint. */
 export type EndpointStats = DriverStats
@@ -65,7 +68,7 @@ export class Endpoint implements AsyncIterable<Stream> {
   /**
    * An endpoint that accepts peers with one of the secrets, and can connect, too.
    *
-   * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
+   * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`, `ERR_PACELINE_PATH_SECRET_USED`
    * @throws {EndpointError} `ERR_PACELINE_BIND`, `ERR_PACELINE_RESOLVE`, `ERR_PACELINE_NATIVE_MISSING`
    */
   static async listen(options: ListenOptions): Promise<Endpoint> {
@@ -78,12 +81,21 @@ export class Endpoint implements AsyncIterable<Stream> {
   }
 
   /** An endpoint over a driver of one's own, as the test network is. `listens`: with the meaning of `listen`, else of `bind`. */
-  static async create(factory: DriverFactory, options: BindOptions, listens: boolean): Promise<Endpoint> {
-    const settings = endpointSettings(options, listens)
-    const { address } = await resolve(settings.host, 0)
-    // Peers with one of the secrets are let in only by an endpoint that listens.
-    const driver = await factory({ ...settings, host: address, secrets: listens ? settings.secrets : [] })
-    return new Endpoint(driver, settings)
+  static async create(factory: DriverFactory, options: BindOptions | ListenOptions, listens: boolean): Promise<Endpoint> {
+    const pathSecret = (options as { pathSecret?: unknown } | undefined)?.pathSecret
+    const settings = endpointSettings(options, listens, listens && pathSecret === undefined)
+    if (!listens && pathSecret !== undefined) throw wrongOption('options.pathSecret', 'nothing here but in connect() or listen()', pathSecret)
+    const paths = pathSecret === undefined ? [] : checkPathSecrets('options.pathSecret', pathSecret)
+    try {
+      const { address } = await resolve(settings.host, 0)
+      // Peers with one of the secrets are let in only by an endpoint that listens.
+      const driver = await factory({ ...settings, host: address, secrets: listens ? settings.secrets : [] })
+      const endpoint = new Endpoint(driver, settings)
+      await endpoint.#injectAll(paths)
+      return endpoint
+    } finally {
+      paths.forEach(wipe)
+    }
   }
 
   /** Where it is bound; `port` is the real one. */
@@ -99,7 +111,10 @@ export class Endpoint implements AsyncIterable<Stream> {
   /**
    * Makes the handshake with `host`:`port`; resolves when streams can be opened.
    *
+   * With `pathSecret` there is no handshake: it resolves at once.
+   *
    * @throws {PeerError} `ERR_PACELINE_HANDSHAKE_TIMEOUT`, `ERR_PACELINE_HANDSHAKE_REFUSED`, `ERR_PACELINE_HANDSHAKE_LIMIT`
+   * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`, `ERR_PACELINE_PATH_SECRET_USED`
    * @throws {EndpointError} `ERR_PACELINE_RESOLVE`, `ERR_PACELINE_ENDPOINT_CLOSED`
    * @throws {AbortError} the signal was aborted
    */
@@ -108,10 +123,26 @@ export class Endpoint implements AsyncIterable<Stream> {
     const name = hostOption('host', host)
     if (port === undefined) throw wrongOption('port', 'an integer from 1 to 65535', port)
     const checkedPort = integerOption('port', port, 0, 1, 65_535)
-    const secrets = given.secret === undefined && this.#secrets.length > 0 ? this.#secrets : checkSecret('options.secret', given.secret)
-    const handshakeTimeout = numberOption('options.handshakeTimeout', given.handshakeTimeout, 10_000, 10, 600_000, ' ms')
+    if (given.secret !== undefined && given.pathSecret !== undefined) throw wrongOption('options.pathSecret', 'nothing beside options.secret', given.pathSecret)
+    const injects = given.pathSecret !== undefined
+    const secrets = injects ? [] : given.secret === undefined && this.#secrets.length > 0 ? this.#secrets : checkSecret('options.secret', given.secret)
+    const handshakeTimeout = numberOption('options.handshakeTimeout', given.handshakeTimeout, HANDSHAKE_TIMEOUT, 10, 600_000, ' ms')
     const maxBitrate = bitrateOption('options.maxBitrate', given.maxBitrate)
     const signal = signalOption('options.signal', given.signal)
+    // Copied before the wait: what happens to the caller's bytes meanwhile is the caller's business.
+    const checked = injects ? checkPathSecret('options.pathSecret', given.pathSecret, false) : undefined
+    try {
+      const address = await this.#reach(host, name, signal)
+      return checked === undefined
+        ? this.#core.connect(address, checkedPort, { secrets, handshakeTimeout, maxBitrate, signal })
+        : this.#core.inject(address, checkedPort, { path: checked.path, handshakeTimeout, maxBitrate, signal })
+    } finally {
+      if (checked !== undefined) wipe(checked)
+    }
+  }
+
+  /** The address of `name`, if the socket reaches it; `host` is what the caller said. */
+  async #reach(host: string, name: string, signal: AbortSignal | undefined): Promise<string> {
     const { address, family } = await wait<Resolved>(signal, (waiter) => {
       resolve(name, this.#family).then(waiter.resolve, waiter.reject)
     })
@@ -119,7 +150,20 @@ export class Endpoint implements AsyncIterable<Stream> {
       const { address: own } = this.#address
       throw wrongOption('host', `an IPv${this.#family} address (the endpoint is bound to ${own}, bind '${family === 6 ? '::' : '0.0.0.0'}' for this one)`, host)
     }
-    return this.#core.connect(address, checkedPort, { secrets, handshakeTimeout, maxBitrate, signal })
+    return address
+  }
+
+  /** All of them or, if one is refused, no endpoint. */
+  async #injectAll(paths: readonly CheckedPath[]): Promise<void> {
+    try {
+      for (const { path, peerAddress } of paths) {
+        if (peerAddress === undefined) throw new EndpointError('ERR_PACELINE_INTERNAL')
+        await this.#core.inject(peerAddress.address, peerAddress.port, { path, handshakeTimeout: HANDSHAKE_TIMEOUT, maxBitrate: 0, signal: undefined })
+      }
+    } catch (error) {
+      this.destroy()
+      throw error
+    }
   }
 
   /** Counters since the start; after `close()` the last ones. */

@@ -66,6 +66,11 @@ export const ERROR_CODES = {
     says: 'no authentic packet came for an injected path secret',
     remedy: 'check that both sides inject the same secret with opposite roles',
   },
+  ERR_PACELINE_PATH_SECRET_USED: {
+    fault: 'application',
+    says: 'this process was given the same path secret in the same role before: keys and nonces would repeat',
+    remedy: 'make a new path secret for every peer and every start of a process, or use `secret`, whose handshake does',
+  },
   ERR_PACELINE_PEER_RESTARTED: {
     fault: 'peer',
     says: 'the peer restarted and lost its keys',
@@ -293,6 +298,9 @@ export function failureError(failure: number, detail: number, peer?: { address: 
   return new Class(code, peer === undefined ? message : `${message} (${peer.address}:${peer.port})`, details)
 }
 
+/** What a driver may find wrong with an argument. */
+const OPTION_CODES: ReadonlySet<ErrorCode> = new Set(['ERR_PACELINE_OPTION', 'ERR_PACELINE_SECRET', 'ERR_PACELINE_PATH_SECRET_USED'])
+
 /** What a driver throws becomes an error of this package, unless it is one; the original is its cause. */
 export function driverError(error: unknown, fallback: ErrorCode, where: { address?: string; port?: number; syscall?: string } = {}): PacelineError {
   if (error instanceof PacelineError) return error
@@ -308,6 +316,6 @@ export function driverError(error: unknown, fallback: ErrorCode, where: { addres
     details.syscall = typeof thrown.syscall === 'string' ? thrown.syscall : where.syscall
     if (typeof thrown.errno === 'number') details.errno = nodeErrno(thrown.errno)
   }
-  const Class = code === 'ERR_PACELINE_OPTION' || code === 'ERR_PACELINE_SECRET' ? OptionError : EndpointError
+  const Class = OPTION_CODES.has(code) ? OptionError : EndpointError
   return new Class(code, message, details)
 }

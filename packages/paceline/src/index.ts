@@ -15,7 +15,7 @@
 export { Chunks } from './chunks.js'
 export type { CloseResult } from './closing.js'
 export { Completion, Completions, type CompletionPacket } from './completions.js'
-export type { Driver, DriverConnectOptions, DriverPathStats, DriverStats } from './driver.js'
+export type { Driver, DriverConnectOptions, DriverInjectOptions, DriverPath, DriverPathStats, DriverStats } from './driver.js'
 export { Endpoint, type DriverFactory, type EndpointStats } from './endpoint.js'
 export {
   AbortError,
@@ -37,10 +37,12 @@ export {
   type ConnectOptions,
   type EndpointSettings,
   type ListenOptions,
+  type ListenPathSecrets,
   type OpenStreamOptions,
   type Preset,
   type WaitOptions,
 } from './options.js'
+export type { ListenPathSecret, PathSecret } from './path-secret.js'
 export { Peer, type PathStats, type PeerAddress } from './peer.js'
 export { formatSecret, generateSecret, parseSecret, readSecretFile, type Secret } from './secret.js'
 export { Stream, type StreamStats } from './stream.js'

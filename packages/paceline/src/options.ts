@@ -1,4 +1,5 @@
 import { OptionError } from './errors.js'
+import type { ListenPathSecret, PathSecret } from './path-secret.js'
 import { checkSecret, type Secret } from './secret.js'
 
 /** Bounds that belong together. What a preset sets, an option of its own overrides. */
@@ -56,16 +57,32 @@ export interface BindOptions {
 }
 
 /** Options of {@link Endpoint.listen}: an endpoint that also accepts. */
-export interface ListenOptions extends BindOptions {
-  port: number
-  secret: Secret
-}
+export type ListenOptions = BindOptions & { port: number } & (
+  | { secret: Secret; pathSecret?: ListenPathSecrets | undefined }
+  | { secret?: Secret | undefined; pathSecret: ListenPathSecrets }
+)
+
+/**
+ * Peers without a handshake, whose secrets were given to both sides by other means: they are there when `listen` resolves, and
+ * beside them only `secret` lets somebody in. Default: none. Example: `{ exportSecret, role: 'server', cipherSuite: 'aes-128-gcm',
+ * peerAddress: { address: '10.0.0.1', port: 4433 } }`. DANGER: a secret is for one lifetime of a process, see {@link PathSecret}.
+ */
+export type ListenPathSecrets = ListenPathSecret | readonly ListenPathSecret[]
 
 /** Options of {@link Endpoint.connect}. */
 export interface ConnectOptions {
   /** As in {@link BindOptions}. Default: the endpoint's. */
   secret?: Secret | undefined
-  /** Milliseconds until `ERR_PACELINE_HANDSHAKE_TIMEOUT`, 10 to 600,000. Default 10,000. Example: `3_000`. */
+  /**
+   * Instead of `secret`: no handshake, both sides were given a path secret by other means. The peer is there at once; that nobody
+   * answers shows in the first stream. Default: none. Example: `{ exportSecret, role: 'client', cipherSuite: 'aes-128-gcm' }`.
+   * DANGER: a secret that two processes use one after the other repeats nonces, see {@link PathSecret}.
+   */
+  pathSecret?: PathSecret | undefined
+  /**
+   * Milliseconds until `ERR_PACELINE_HANDSHAKE_TIMEOUT`, or, with `pathSecret`, from the first stream until
+   * `ERR_PACELINE_PATH_UNCONFIRMED`; 10 to 600,000. Default 10,000. Example: `3_000`.
+   */
   handshakeTimeout?: number | undefined
   /** Bits per second towards this peer, at least 8,000, or 0 for no cap. Default 0. Example: `50e6`. */
   maxBitrate?: number | undefined
@@ -178,7 +195,8 @@ function booleanOption(name: string, value: unknown, fallback: boolean): boolean
   return value
 }
 
-function choiceOption<T extends string>(name: string, value: unknown, fallback: T, choices: readonly T[]): T {
+/** One of some strings. */
+export function choiceOption<T extends string>(name: string, value: unknown, fallback: T, choices: readonly T[]): T {
   if (value === undefined) return fallback
   if (!choices.includes(value as T)) throw wrongOption(name, choices.map((choice) => `'${choice}'`).join(' or '), value)
   return value as T
@@ -215,11 +233,11 @@ function environmentFlag(name: string): boolean {
 }
 
 /**
- * Decides every option of an endpoint.
+ * Decides every option of an endpoint, but for path secrets, which are kept nowhere.
  *
  * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
  */
-export function endpointSettings(given: BindOptions | undefined, listens: boolean): EndpointSettings {
+export function endpointSettings(given: BindOptions | undefined, listens: boolean, needsSecret = listens): EndpointSettings {
   if (given === undefined && listens) throw wrongOption('options', 'an object', given)
   const options = objectOption<BindOptions>('options', given)
   const preset = PRESETS[choiceOption<Preset>('options.preset', options.preset, 'internet', ['datacenter', 'internet', 'satellite'])]
@@ -236,7 +254,7 @@ export function endpointSettings(given: BindOptions | undefined, listens: boolea
   return {
     host: hostOption('options.host', options.host, '0.0.0.0'),
     port: integerOption('options.port', options.port, 0, 0, 65_535),
-    secrets: listens || options.secret !== undefined ? checkSecret('options.secret', options.secret) : [],
+    secrets: needsSecret || options.secret !== undefined ? checkSecret('options.secret', options.secret) : [],
     maxInFlightTransmissions: integerOption(
       'options.maxInFlightTransmissions', options.maxInFlightTransmissions, preset.maxInFlightTransmissions, 1, 256,
     ),

@@ -6,14 +6,15 @@ const PREFIX = 'paceline1:'
 const MIN_BYTES = 32
 const MAX_BYTES = 1024
 /** Random 32 bytes have about 30 different values; fewer than 10 is a placeholder. It cannot measure entropy. */
-const MIN_DIFFERENT_VALUES = 10
+export const MIN_DIFFERENT_VALUES = 10
 const HOW = 'make one with generateSecret() or `openssl rand 32`; a password or another string is never a secret'
 const HOW_TEXT = 'make one with: npx paceline secret'
 
 /** 32 to 1024 random bytes, or a list of such for rotation: the first opens, all are accepted. */
 export type Secret = Uint8Array | readonly Uint8Array[]
 
-function refuse(name: string, expected: string, got: string, how = HOW): OptionError {
+/** The one form of message for a wrong secret; `got` never shows it. */
+export function refuse(name: string, expected: string, got: string, how = HOW): OptionError {
   return new OptionError('ERR_PACELINE_SECRET', `${name}: expected ${expected}, got ${got} (${how})`)
 }
 

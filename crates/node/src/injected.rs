@@ -1,0 +1,75 @@
+//! A path secret as it crosses the border: checked by the package, once more here, and never kept.
+
+use crate::{
+    config,
+    errors::{Code, Result, error},
+    options,
+};
+use napi::bindgen_prelude::Uint8ArraySlice;
+use napi_derive::napi;
+use paceline_transport::{
+    handshake::InjectedPath,
+    wire::{Role, Suite},
+};
+use std::net::SocketAddr;
+
+/// What `inject()` takes.
+#[napi(object, object_to_js = false)]
+pub(crate) struct DriverInjectOptions<'env> {
+    /// 32 bytes.
+    pub export_secret: Uint8ArraySlice<'env>,
+    /// Ours.
+    #[napi(ts_type = "'client' | 'server'")]
+    pub role: String,
+    /// Of the path: nothing is negotiated.
+    #[napi(ts_type = "'aes-128-gcm' | 'aes-256-gcm'")]
+    pub cipher_suite: String,
+    /// 16 bytes.
+    pub peer_reset_token: Option<Uint8ArraySlice<'env>>,
+    /// Key id of the first stream opened here; left out for 0.
+    pub first_key_id: Option<f64>,
+    /// Bytes of a stream that the peer takes at first; left out for the default, as all that follow.
+    pub remote_max_data: Option<f64>,
+    /// Streams that the peer takes.
+    pub remote_max_streams: Option<f64>,
+    /// Milliseconds.
+    pub remote_idle_timeout: Option<f64>,
+    /// UDP payload that the peer takes, in bytes.
+    pub max_datagram_size: Option<f64>,
+    /// Milliseconds that an authentic packet may take to come.
+    pub handshake_timeout: f64,
+    /// Bits per second, 0 for no cap.
+    pub max_bitrate: f64,
+}
+
+impl DriverInjectOptions<'_> {
+    /// As the worker wants it. (`as` saturates, and makes 0 of NaN.) No message shows a byte of what is secret.
+    pub(crate) fn path(&self, remote: SocketAddr) -> Result<InjectedPath> {
+        let suite = if options::aes_256(&self.cipher_suite)? {
+            Suite::Aes256GcmSha384
+        } else {
+            Suite::Aes128GcmSha256
+        };
+        let role = match self.role.as_str() {
+            "client" => Role::Client,
+            "server" => Role::Server,
+            other => return Err(error(Code::Option, format_args!("unknown role {other:?}"))),
+        };
+        let export = bytes("exportSecret", &self.export_secret)?;
+        let mut path = InjectedPath::new(export, suite, role, remote);
+        path.peer_reset_token =
+            self.peer_reset_token.as_deref().map(|token| bytes("peerResetToken", token)).transpose()?;
+        path.first_key_id = self.first_key_id.unwrap_or_default() as u64;
+        path.confirm_timeout_ns = config::ns(self.handshake_timeout);
+        let peer = &mut path.peer;
+        peer.initial_max_data = self.remote_max_data.map_or(peer.initial_max_data, |bytes| bytes as u64);
+        peer.max_streams = self.remote_max_streams.map_or(peer.max_streams, |streams| streams as _);
+        peer.idle_timeout_ms = self.remote_idle_timeout.map_or(peer.idle_timeout_ms, |ms| ms as _);
+        peer.max_datagram = self.max_datagram_size.map_or(peer.max_datagram, |bytes| bytes as _);
+        Ok(path)
+    }
+}
+
+fn bytes<const LEN: usize>(name: &str, given: &[u8]) -> Result<[u8; LEN]> {
+    given.try_into().map_err(|_| error(Code::Secret, format_args!("{name}: expected {LEN} bytes, got {}", given.len())))
+}

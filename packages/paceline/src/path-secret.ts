@@ -1,0 +1,141 @@
+import { isIP } from 'node:net'
+import type { DriverPath } from './driver.js'
+import { choiceOption, integerOption, numberOption, wrongOption } from './options.js'
+import { MIN_DIFFERENT_VALUES, refuse } from './secret.js'
+
+const EXPORT_BYTES = 32
+const TOKEN_BYTES = 16
+
+/**
+ * A path secret that no handshake made: for tests, and for peers that are not paceline (s2n-quic-dc) and got it by other means.
+ *
+ * **Danger.** Key ids begin at `firstKeyId` whenever the secret is given, so two processes that use one secret one after the other
+ * seal with the same keys and nonces: whoever recorded both reads them and can forge. One secret, one lifetime of a process, on each
+ * side. A process refuses a secret it was given before in that role, also by another endpoint (`ERR_PACELINE_PATH_SECRET_USED`);
+ * of other processes, and of itself after a restart, it knows nothing. Between two paceline endpoints use `secret`: its handshake
+ * makes a new path secret every time.
+ *
+ * Nobody negotiates: what begins with `remote` must be what the other side really allows.
+ *
+ * @example
+ * const pathSecret = { exportSecret, role: 'client', cipherSuite: 'aes-128-gcm' } as const
+ * const peer = await endpoint.connect('10.0.0.2', 4433, { pathSecret })
+ */
+export interface PathSecret {
+  /** 32 bytes that both sides have; copied, and the copy is wiped. No default. Example: `tlsExporter(32)`. */
+  exportSecret: Uint8Array
+  /** Ours in the handshake that made it; the peer has the other one. No default. Example: `'client'`. */
+  role: 'client' | 'server'
+  /** The same on both sides, whatever `cipher` prefers. No default. Example: `'aes-128-gcm'`. */
+  cipherSuite: 'aes-128-gcm' | 'aes-256-gcm'
+  /** 16 bytes: what the peer proves with that it lost the secret. Default: no proof is believed. Example: the peer's `stateless_reset_token`. */
+  peerResetToken?: Uint8Array | undefined
+  /** Key id of the first stream opened here, 0 to 2^53 - 1. Default 0. Example: `70_000`. */
+  firstKeyId?: number | undefined
+  /** Bytes of a stream that the peer takes before it grants more, at least 1. Default 256 KiB. Example: `1 << 20`. */
+  remoteMaxData?: number | undefined
+  /** Streams that the peer takes at once, 0 to 1,048,576. Default 1,024. Example: `64`. */
+  remoteMaxStreams?: number | undefined
+  /** The peer's idle timeout in milliseconds, 1,000 to 600,000; the smaller of both holds. Default 30,000. Example: `10_000`. */
+  remoteIdleTimeout?: number | undefined
+  /** Largest UDP payload that the peer takes in bytes, 1,200 to 32,768; the smaller of both holds. Default 1,472. Example: `8_940`. */
+  maxDatagramSize?: number | undefined
+}
+
+/** As {@link PathSecret}, for `listen`, which has no other word of who the peer is. */
+export interface ListenPathSecret extends PathSecret {
+  /**
+   * Where streams opened here go; an IP address, a port from 1. Streams opened by the peer may come from any port of that address.
+   * No default. Example: `{ address: '10.0.0.1', port: 4433 }`.
+   */
+  peerAddress: { readonly address: string; readonly port: number }
+}
+
+/** One that was checked: with copies of what is secret. {@link wipe} when the driver has it. */
+export interface CheckedPath {
+  path: DriverPath
+  /** Of `listen` only. */
+  peerAddress: { address: string; port: number } | undefined
+}
+
+function secretBytes(name: string, value: unknown, length: number): Uint8Array {
+  const expected = `a Uint8Array of ${length} random bytes`
+  if (!(value instanceof Uint8Array)) {
+    // Never the value itself: it may be the secret in another form.
+    throw refuse(name, expected, value === null ? 'null' : value === undefined ? 'undefined' : `a value of type ${typeof value}`)
+  }
+  if (value.length !== length) throw refuse(name, expected, `${value.length} bytes`)
+  return value
+}
+
+function required<T>(name: string, expected: string, value: T | undefined): T {
+  if (value === undefined) throw wrongOption(name, expected, value)
+  return value
+}
+
+/**
+ * Checks a path secret of `connect` (`listens` false: host and port are the peer's address) or `listen`.
+ *
+ * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
+ */
+export function checkPathSecret(name: string, value: unknown, listens: boolean): CheckedPath {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) throw wrongOption(name, 'an object with exportSecret', typeof value === 'string' ? '…' : value)
+  const given = value as Partial<ListenPathSecret>
+  const exportSecret = secretBytes(`${name}.exportSecret`, given.exportSecret, EXPORT_BYTES)
+  const different = new Set(exportSecret).size
+  if (different < MIN_DIFFERENT_VALUES) throw refuse(`${name}.exportSecret`, 'random bytes', `a placeholder with ${different} different byte values`)
+  const role = choiceOption(`${name}.role`, required(`${name}.role`, "'client' or 'server'", given.role), 'client', ['client', 'server'])
+  const suites = ['aes-128-gcm', 'aes-256-gcm'] as const
+  const cipherSuite = choiceOption(
+    `${name}.cipherSuite`, required(`${name}.cipherSuite`, suites.map((suite) => `'${suite}'`).join(' or '), given.cipherSuite), 'aes-128-gcm', suites,
+  )
+  const token = given.peerResetToken === undefined ? undefined : secretBytes(`${name}.peerResetToken`, given.peerResetToken, TOKEN_BYTES)
+  const path: DriverPath = {
+    exportSecret,
+    role,
+    cipherSuite,
+    peerResetToken: token,
+    firstKeyId: integerOption(`${name}.firstKeyId`, given.firstKeyId, 0, 0, Number.MAX_SAFE_INTEGER),
+    remoteMaxData: integerOption(`${name}.remoteMaxData`, given.remoteMaxData, 256 << 10, 1, Number.MAX_SAFE_INTEGER, ' (bytes)'),
+    remoteMaxStreams: integerOption(`${name}.remoteMaxStreams`, given.remoteMaxStreams, 1_024, 0, 1 << 20),
+    remoteIdleTimeout: numberOption(`${name}.remoteIdleTimeout`, given.remoteIdleTimeout, 30_000, 1_000, 600_000, ' ms'),
+    maxDatagramSize: integerOption(`${name}.maxDatagramSize`, given.maxDatagramSize, 1_472, 1_200, 32_768, ' (bytes)'),
+  }
+  const peerAddress = checkPeerAddress(`${name}.peerAddress`, given.peerAddress, listens)
+  // Copies only now, so that none is left behind by what is refused.
+  path.exportSecret = Uint8Array.from(exportSecret)
+  path.peerResetToken = token === undefined ? undefined : Uint8Array.from(token)
+  return { path, peerAddress }
+}
+
+/** One or a list of them, for `listen`. */
+export function checkPathSecrets(name: string, value: unknown): CheckedPath[] {
+  if (!Array.isArray(value)) return [checkPathSecret(name, value, true)]
+  if (value.length === 0) throw wrongOption(name, 'at least one path secret', value)
+  const checked: CheckedPath[] = []
+  try {
+    for (const [index, entry] of value.entries()) checked.push(checkPathSecret(`${name}[${index}]`, entry, true))
+  } catch (error) {
+    checked.forEach(wipe)
+    throw error
+  }
+  return checked
+}
+
+/** Overwrites the copies. */
+export function wipe({ path }: CheckedPath): void {
+  path.exportSecret.fill(0)
+  path.peerResetToken?.fill(0)
+}
+
+function checkPeerAddress(name: string, value: unknown, listens: boolean): CheckedPath['peerAddress'] {
+  if (!listens) {
+    if (value !== undefined) throw wrongOption(name, 'nothing beside host and port', value)
+    return undefined
+  }
+  if (typeof value !== 'object' || value === null) throw wrongOption(name, 'an object with address and port', value)
+  const { address, port } = value as { address?: unknown; port?: unknown }
+  if (typeof address !== 'string' || isIP(address) === 0) throw wrongOption(`${name}.address`, 'an IP address', address)
+  const checkedPort = integerOption(`${name}.port`, required(`${name}.port`, 'an integer from 1 to 65535', port), 0, 1, 65_535)
+  return { address, port: checkedPort }
+}
