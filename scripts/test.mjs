@@ -80,6 +80,13 @@ function tapPrinter() {
 
 const hasNextest = version('cargo', ['nextest', '--version']) !== undefined
 
+/** Tests of the selected crates, in parallel where nextest is installed. `all` is what nextest runs by itself. */
+function rustTests(all, ...selected) {
+  return hasNextest
+    ? { command: cargo('nextest', 'run', ...cargoColour, '--no-fail-fast', '--status-level', 'slow', ...selected), count: countNextest }
+    : { command: cargo('test', ...cargoColour, '--no-fail-fast', ...all, ...selected), count: countCargoTest }
+}
+
 const steps = [
   { name: 'rustfmt', needs: ['cargo', 'fmt'], command: cargo('fmt', '--all', '--check'), count: whole },
   {
@@ -88,13 +95,7 @@ const steps = [
     command: cargo('clippy', ...cargoColour, '--all-targets', '--', '-D', 'warnings'),
     count: whole,
   },
-  hasNextest
-    ? {
-        name: 'rust',
-        command: cargo('nextest', 'run', ...cargoColour, '--no-fail-fast', '--status-level', 'slow'),
-        count: countNextest,
-      }
-    : { name: 'rust', command: cargo('test', ...cargoColour, '--no-fail-fast', '--lib', '--bins', '--tests'), count: countCargoTest },
+  { name: 'rust', ...rustTests(['--lib', '--bins', '--tests']) },
   { name: 'rust-examples', command: cargo('test', ...cargoColour, '--doc', '--no-fail-fast'), count: countCargoTest },
   { name: 'tsc', command: node(bin('typescript', 'bin/tsc'), '-p', 'tsconfig.json'), count: whole },
   { name: 'layers', alone: true, command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap', '__test__/layers.ts'), count: countTap, show: tapPrinter },
@@ -103,6 +104,8 @@ const steps = [
     command: node('packages/paceline/bin/paceline.js', 'sim', '--seeds', '10000', '--json'),
     count: countWorlds,
   },
+  // Bugs that the simulator has to find, each in its own way, within 500 worlds.
+  { name: 'planted', ...rustTests([], '-p', 'paceline-sim', '--features', 'planted', '--test', 'planted') },
   {
     name: 'loom',
     command: cargo('test', ...cargoColour, '--profile', 'loom', '--target-dir', 'target/loom', ...crates('pool', 'transport', 'udp', 'node'), '--lib', 'models::'),
