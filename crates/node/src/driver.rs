@@ -361,8 +361,10 @@ impl NativeDriver {
             return Ok(remote);
         }
         let local = self.address();
-        let message =
-            format_args!("{address}: the socket is bound to {} and reaches only {}", local.address, local.family);
+        let message = format_args!(
+            "{address}: the socket is bound to {} and reaches only {}",
+            local.address, local.family
+        );
         Err(error(Code::Option, message))
     }
 

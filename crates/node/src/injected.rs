@@ -71,5 +71,7 @@ impl DriverInjectOptions<'_> {
 }
 
 fn bytes<const LEN: usize>(name: &str, given: &[u8]) -> Result<[u8; LEN]> {
-    given.try_into().map_err(|_| error(Code::Secret, format_args!("{name}: expected {LEN} bytes, got {}", given.len())))
+    given
+        .try_into()
+        .map_err(|_| error(Code::Secret, format_args!("{name}: expected {LEN} bytes, got {}", given.len())))
 }
