@@ -43,10 +43,9 @@ for (const role of ['client', 'server'] as const) {
     test.serial(`a megabyte each way without a handshake: ${role}, ${cipherSuite}`, async (t) => {
       const ours = secretOf({ role, cipherSuite, firstKeyId: 70_000 })
       const { connecter, listener, connect } = await pair(t, opposite(ours))
+      // Before anybody opens one, or it is refused.
+      const accepted = listener.streams().next()
       const peer = await connect(ours)
-      // The listener may open, too: nobody is the one who connected.
-      const streams = listener.streams()
-      const accepted = streams.next()
       const forth = randomBytes(MEGABYTE)
       const back = randomBytes(MEGABYTE)
       const opened = peer.openStream()
@@ -65,8 +64,9 @@ for (const role of ['client', 'server'] as const) {
 test.serial('who listens opens streams to who connected', async (t) => {
   const ours = secretOf()
   const { connecter, listener, connect } = await pair(t, opposite(ours))
-  await connect(ours)
+  // The listener may open, too: nobody is the one who connected.
   const accepted = connecter.streams().next()
+  await connect(ours)
   const opened = listener.peers[0]?.openStream()
   opened?.end('hello')
   const stream = (await accepted).value
