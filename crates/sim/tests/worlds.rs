@@ -58,7 +58,7 @@ fn worlds_keep_every_invariant() {
 }
 
 /// Worlds that once broke a promise, and why.
-const MENDED: [(u64, &str); 5] = [
+const MENDED: [(u64, &str); 6] = [
     (1411, "a stall of ours was taken for an RTT of 6 s, and streams waited for three PTOs of it"),
     (2062, "what was written behind a full window never asked for it, and the MAX_DATA had been lost"),
     (11829, "a path went back from where an observer had taken it, and its peer's address did not follow"),
@@ -70,6 +70,7 @@ const MENDED: [(u64, &str); 5] = [
         8278,
         "a copied Confirm had the path at an address that proved nothing, and the stream that waited there had no clock",
     ),
+    (10, "a packet was to be sealed anew in pieces, and its key phase had no numbers left"),
 ];
 
 #[test]

@@ -56,13 +56,6 @@ pub(super) fn rate_cap(scenario: &Scenario, node: usize) -> Option<u64> {
     scenario.nodes[node].max_rate.filter(|_| !scenario.faults.iter().any(disturbs))
 }
 
-/// How much longer a clock that stood still may make the idle timeout of a pair's streams, ns: an ACK that lay there as long is an
-/// RTT sample, of which a PTO is three (the first sample's variance is half of it), and idle are three PTOs at least (seed 3024).
-pub(super) fn stalled_idle_ns(scenario: &Scenario, pair: usize) -> u64 {
-    let stalls = scenario.faults.iter().filter(|fault| fault.kind == FaultKind::ClockStall);
-    9 * stalls.filter(|fault| strikes(fault, pair)).map(|fault| fault.for_ns).max().unwrap_or(0)
-}
-
 /// Why streams of a pair may fail, if they may.
 pub(super) fn of(scenario: &Scenario, pair: usize) -> Option<String> {
     // A handshake has its own timeout.

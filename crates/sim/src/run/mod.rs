@@ -331,9 +331,8 @@ impl<'a> Run<'a> {
             if progress_ns >= calm_ns && self.recovered_ns[pair].is_none() {
                 self.recovered_ns[pair] = Some(progress_ns - calm_ns);
             }
-            let patience = self.scenario.idle_timeout_ns(pair).max(HANDSHAKE_TIMEOUT_NS)
-                + 2 * self.pto_ns(pair)
-                + excuse::stalled_idle_ns(self.scenario, pair);
+            let patience =
+                self.scenario.idle_timeout_ns(pair).max(HANDSHAKE_TIMEOUT_NS) + 2 * self.pto_ns(pair);
             let since = progress_ns.max(calm_ns);
             let open = self.streams.iter().any(|stream| stream.plan.pair == pair && !stream.is_over());
             self.checker.checked += 1;

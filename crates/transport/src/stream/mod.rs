@@ -27,7 +27,7 @@ use std::{
 pub(crate) const MAX_CLOSE_ATTEMPTS: u32 = 3;
 
 /// Packets of a key that are no new data's: those in flight may have to be sealed anew in pieces, because their path became narrower,
-/// and they belong to their phase (sim seed 442). A window of 16 MiB in pieces of 600 bytes are 28,000.
+/// and they belong to their phase (sim seed 10). A window of 16 MiB in pieces of 600 bytes are 28,000.
 pub(crate) const RESEAL_RESERVE: u64 = 1 << 15;
 
 /// How far a stream has come. Table of transitions: ARCHITECTURE.md, "A stream's life".
