@@ -310,44 +310,79 @@ pub fn datagram(data: &[u8]) -> Reach {
 
 /// Secret-control packets.
 pub fn secret_control(data: &[u8]) -> Reach {
-    use secret_control::{Body, Packet};
     let mut input = Input::new(data);
     let mode = input.u8();
-    with_receiver(mode >> 2, |receiver| {
-        if mode & 3 == 0 {
-            return receiver.receive(input.rest()).into();
-        }
-        assert_eq!(receiver.client.role(), Role::Client);
-        let (kind, key) = (input.u8(), receiver.client.control_sealer());
-        let queue_id = (kind & 4 != 0).then(|| input.varint());
-        let value = input.varint();
-        let id = *receiver.client.id();
-        let mut packet = vec![0; secret_control::MAX_LEN];
-        let (len, body) = match kind & 3 {
-            0 => {
-                let body = Body::StaleKey { min_key_id: value };
-                (secret_control::stale_key(&id, queue_id, value, &key, &mut packet), body)
-            }
-            1 => {
-                let body = Body::ReplayDetected { rejected_key_id: value };
-                (secret_control::replay_detected(&id, queue_id, value, &key, &mut packet), body)
-            }
-            _ => {
-                let written = secret_control::unknown_path_secret(&id, queue_id, &TOKEN, &mut packet);
-                (written, Body::UnknownPathSecret)
-            }
-        };
-        packet.truncate(len.expect("the longest there is fits"));
+    with_receiver(mode >> 2, |receiver| match mode & 3 {
+        0 => receiver.receive(input.rest()).into(),
+        1 => secret_control_by_hand(receiver, &mut input).into(),
+        _ => written_secret_control(receiver, &mut input).into(),
+    })
+}
+
+fn secret_control_by_hand(receiver: &Receiver, input: &mut Input<'_>) -> Outcome {
+    use secret_control::{Body, Packet};
+    let (kind, wider) = (input.u8(), input.u8());
+    let (saying, has_queue_id) = (kind % 3, kind & 4 != 0);
+    let id = credentials(receiver, input).id;
+    let mut packet = Builder::new(0x60 | saying | (kind & 4));
+    packet.raw(&id.0);
+    packet.version(input);
+    let queue_id = has_queue_id.then(|| input.varint());
+    queue_id.into_iter().for_each(|id| packet.varint(id, wider & 1 != 0));
+    let value = input.varint();
+    let body = match saying {
+        0 => Body::UnknownPathSecret,
+        1 => Body::StaleKey { min_key_id: value },
+        _ => Body::ReplayDetected { rejected_key_id: value },
+    };
+    if saying != 0 {
+        packet.varint(value, wider & 2 != 0);
+    }
+    let faithful = packet.faithful;
+    let (packet, genuine) = packet.finish(&receiver.client.control_sealer(), input);
+    if faithful {
         let decoded = Packet::decode(&packet).expect("a packet");
         assert_eq!((decoded.id(), decoded.queue_id(), decoded.body()), (&id, queue_id, body));
-        assert_eq!(receiver.receive(&packet), Outcome::Accepted);
-        let damaged = damage(&mut packet, &mut input);
-        let outcome = receiver.receive(&packet);
-        if damaged && outcome == Outcome::Accepted {
-            // dcQUIC's token covers nothing of the packet that it proves: the queue id can change, and its width.
-            let changed = Packet::decode(&packet).expect("accepted");
-            assert_eq!((changed.body(), changed.id()), (Body::UnknownPathSecret, &id));
+    }
+    let outcome = receiver.receive(&packet);
+    // What is proven by a token is not by the key, even if the key has signed it; the fuzzer knows the token.
+    let accepted = genuine && saying != 0 && id == *receiver.server.id();
+    assert!(!faithful || saying == 0 || (outcome == Outcome::Accepted) == accepted, "{packet:x?}");
+    outcome
+}
+
+fn written_secret_control(receiver: &Receiver, input: &mut Input<'_>) -> Outcome {
+    use secret_control::{Body, Packet};
+    assert_eq!(receiver.client.role(), Role::Client);
+    let (kind, key) = (input.u8(), receiver.client.control_sealer());
+    let queue_id = (kind & 4 != 0).then(|| input.varint());
+    let value = input.varint();
+    let id = *receiver.client.id();
+    let mut packet = vec![0; secret_control::MAX_LEN];
+    let (len, body) = match kind & 3 {
+        0 => {
+            let body = Body::StaleKey { min_key_id: value };
+            (secret_control::stale_key(&id, queue_id, value, &key, &mut packet), body)
         }
-        outcome.into()
-    })
+        1 => {
+            let body = Body::ReplayDetected { rejected_key_id: value };
+            (secret_control::replay_detected(&id, queue_id, value, &key, &mut packet), body)
+        }
+        _ => {
+            let written = secret_control::unknown_path_secret(&id, queue_id, &TOKEN, &mut packet);
+            (written, Body::UnknownPathSecret)
+        }
+    };
+    packet.truncate(len.expect("the longest there is fits"));
+    let decoded = Packet::decode(&packet).expect("a packet");
+    assert_eq!((decoded.id(), decoded.queue_id(), decoded.body()), (&id, queue_id, body));
+    assert_eq!(receiver.receive(&packet), Outcome::Accepted);
+    let damaged = damage(&mut packet, input);
+    let outcome = receiver.receive(&packet);
+    if damaged && outcome == Outcome::Accepted {
+        // dcQUIC's token covers nothing of the packet that it proves: the queue id can change, and its width.
+        let changed = Packet::decode(&packet).expect("accepted");
+        assert_eq!((changed.body(), changed.id()), (Body::UnknownPathSecret, &id));
+    }
+    outcome
 }

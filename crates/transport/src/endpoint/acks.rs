@@ -69,7 +69,8 @@ impl Endpoint {
             }
             path.controller.on_ack_event(&AckEvent {
                 now_ns: batch.at_ns.max(1),
-                // Peers acknowledge every batch at once and put 0 into the delay field.
+                // No delay is taken off: s2n-quic-dc's field is 0, and what ours hold back (a sixteenth of a round trip at
+                // most, see eagerness) is to count, or a PTO would be too short for it.
                 rtt_sample: sample,
                 lost: &batch.lost,
                 acked: batch.acked(),
@@ -118,7 +119,7 @@ impl Endpoint {
             stats.persistent_congestions = stats.persistent_congestions.saturating_add(1);
         }
         if narrow {
-            path.lower_mtu(BASE_MTU.saturating_add(1));
+            path.lower_mtu_to_base();
         }
         persistent
     }
@@ -207,7 +208,7 @@ impl Endpoint {
             && candidates.iter().any(large)
             && path.recovery.silence.on_silence(path.recovery.last_sent_ns, now_ns)
         {
-            path.lower_mtu(BASE_MTU.saturating_add(1));
+            path.lower_mtu_to_base();
         }
         path.recovery.pto_exponent = exponent.saturating_add(1);
         path.ecn.on_ptos(path.recovery.pto_exponent);

@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes anything, and no step calls it.
 
-use super::Endpoint;
+use super::{Alarm, Endpoint};
 use crate::{
     app::StreamId,
     environment::Environment,
@@ -280,8 +280,9 @@ impl Endpoint {
     /// The times for which something is armed.
     fn armed(&self) -> impl Iterator<Item = u64> + '_ {
         let paths = self.paths.keys().into_iter().filter_map(|key| self.paths.get(key));
-        let of_paths = paths.flat_map(|path| [path.loss_timer_ns, path.pto_timer_ns, path.life.timer_ns]);
-        of_paths.chain(self.stream_timers.iter().copied()).flatten()
+        let of_paths =
+            paths.flat_map(|path| [path.loss_timer, path.pto_timer, path.fill_timer, path.life.timer]);
+        of_paths.chain(self.stream_timers.iter().copied()).filter_map(Alarm::at_ns)
     }
 
     fn audit_path<E: Environment>(

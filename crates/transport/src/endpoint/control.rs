@@ -107,7 +107,7 @@ impl Endpoint {
         let filled = unfilled.fill(len);
         stream.recv.control_out = stream.recv.control_out.saturating_add(1);
         self.stats.control_transmissions = self.stats.control_transmissions.saturating_add(1);
-        let (remote, local) = stream.answer_to.unwrap_or((path.remote, path.local));
+        let (remote, local) = path.destination(stream.answer_to);
         let transmission = Transmission {
             kind: Kind::Control,
             remote,

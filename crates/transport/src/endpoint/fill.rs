@@ -229,7 +229,7 @@ impl Endpoint {
         }
         self.stats.transmissions = self.stats.transmissions.saturating_add(1);
         self.stats.packets = self.stats.packets.saturating_add(packets);
-        let (remote, local) = stream.answer_to.unwrap_or((path.remote, path.local));
+        let (remote, local) = path.destination(stream.answer_to);
         let transmission = Transmission {
             kind,
             remote,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     environment::Received,
-    path::Accepted,
+    path::{Accepted, Destination},
     stream::recv::{Close, Recv},
     transmission::{Kind, PathKey},
 };
@@ -15,7 +15,6 @@ use paceline_wire::{
     CredentialId, Opener, StreamKeys, Writer,
     packet::{control, stream},
 };
-use std::net::{IpAddr, SocketAddr};
 
 /// Frames of an answer, and the packet around them: header and tag take less than 80 bytes.
 const MAX_FRAMES: usize = time_wait::MAX_ACKS + 64;
@@ -72,7 +71,7 @@ impl Endpoint {
         path_key: PathKey,
         packet: &stream::Packet<'_>,
         keys: &StreamKeys,
-        answer_to: Option<(SocketAddr, Option<IpAddr>)>,
+        answer_to: Option<Destination>,
         now_ns: u64,
     ) -> Result<(), Dropped> {
         let path = self.paths.get_mut(path_key).ok_or(Dropped)?;

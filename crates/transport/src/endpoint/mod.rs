@@ -52,6 +52,7 @@ use std::{
     sync::Arc,
 };
 use time_wait::TimeWait;
+pub(crate) use timers::Alarm;
 use timers::Timer;
 
 /// Source of randomness lent by the environment for one call.
@@ -113,7 +114,7 @@ pub(crate) struct Endpoint {
     stats: EndpointStats,
     touched_paths: Vec<PathKey>,
     /// By slot: when its entry in the timer wheel fires.
-    stream_timers: Vec<Option<u64>>,
+    stream_timers: Vec<Alarm>,
     shutting_down: bool,
     drained: bool,
     doorbell: Doorbell,

@@ -293,20 +293,16 @@ impl Endpoint {
     /// Brings the path's timer of age up to date.
     pub(super) fn arm_life(&mut self, key: PathKey, now_ns: u64) {
         let Some(path) = self.paths.get_mut(key) else { return };
-        if let Some(at) = path.life.deadline()
-            && path.life.timer_ns.is_none_or(|armed| at < armed)
-        {
-            let at = at.max(now_ns);
-            path.life.timer_ns = self.timers.insert(at, Timer::Life(key)).is_ok().then_some(at);
+        if let Some(at_ns) = path.life.deadline() {
+            path.life.timer.arm(&mut self.timers, at_ns.max(now_ns), Timer::Life(key));
         }
     }
 
     pub(super) fn on_life_timer(&mut self, key: PathKey, at_ns: u64, now_ns: u64) {
         let Some(path) = self.paths.get_mut(key) else { return };
-        if path.life.timer_ns != Some(at_ns) {
+        if !path.life.timer.fires(at_ns) {
             return;
         }
-        path.life.timer_ns = None;
         match path.life.advance(now_ns) {
             Some(Due::Drop) => self.leave_path(key, None, now_ns),
             Some(Due::Unconfirmed) => self.leave_path(key, Some(Failure::PathUnconfirmed), now_ns),

@@ -134,8 +134,8 @@ impl Endpoint {
     /// Until when the rate cap's tokens are spoken for: a path with a large burst would wait for ever behind small ones.
     fn capped_until_ns(&self) -> Option<u64> {
         self.bucket.as_ref()?;
-        let paths = self.held.iter().filter_map(|key| self.paths.get(*key));
-        paths.filter(|path| path.line_capped && !path.line.is_empty()).map(|path| path.line_until_ns).next()
+        let mut paths = self.held.iter().filter_map(|key| self.paths.get(*key));
+        paths.find(|path| path.line_capped && !path.line.is_empty()).map(|path| path.line_until_ns)
     }
 
     /// Lets go of what was held back after a late wake or by the rate cap, in order, as far as it may leave now. Paths take

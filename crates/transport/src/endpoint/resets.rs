@@ -138,8 +138,7 @@ impl Endpoint {
             }
         };
         // s2n-quic-dc finds the stream only at the port it was opened from.
-        let elsewhere = path.answer_to(received.remote, received.local);
-        let (remote, local) = elsewhere.unwrap_or((path.remote, path.local));
+        let (remote, local) = path.destination(path.answer_to(received.remote, received.local));
         if let Some(reply) = smaller(&reply, len.ok(), trigger_len) {
             self.reply_limits.take(now_ns, id);
             self.stats.secret_control_sent = self.stats.secret_control_sent.saturating_add(1);

@@ -20,9 +20,12 @@ use std::{
 const MAX_ENTRIES: usize = 65_536;
 /// Bytes of acknowledgements kept; the newest ranges come first.
 pub(crate) const MAX_ACKS: usize = 96;
-
 /// A CONNECTION_CLOSE with the longest code.
 const MAX_CLOSE: usize = 32;
+/// Late packets of one stream that are answered: a window's worth (each lost packet may come again), and probes.
+const MAX_ANSWERS: u16 = 8_192;
+/// Above every queue id that a stream has.
+const NAMELESS: u64 = 1 << 40;
 
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -46,9 +49,6 @@ pub(crate) struct Entry {
     /// Late packets answered so far.
     pub(crate) answers: u16,
 }
-
-/// Late packets of one stream that are answered: a window's worth (each lost packet may come again), and probes.
-const MAX_ANSWERS: u16 = 8_192;
 
 impl Entry {
     /// What it will say: the close, or what `recv` has to acknowledge.
@@ -97,9 +97,6 @@ pub(crate) struct TimeWait {
     order: VecDeque<(u64, u64)>,
     nameless: u64,
 }
-
-/// Above every queue id that a stream has.
-const NAMELESS: u64 = 1 << 40;
 
 impl TimeWait {
     /// Remembers a stream until `expires_ns`. Returns what had to be forgotten for it.

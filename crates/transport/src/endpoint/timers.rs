@@ -11,7 +11,7 @@ use crate::{
     table::Key,
     transmission::{PathKey, StreamKey},
 };
-use paceline_wheel::Due;
+use paceline_wheel::{Due, Wheel};
 
 /// Bursts looked at for streams to probe, so that a PTO costs the same with 10 and 10,000 in flight.
 pub(super) const PROBE_SCAN: usize = 256;
@@ -30,26 +30,43 @@ pub(super) enum Timer {
     Stream(u32),
 }
 
+/// When the newest entry of one purpose fires, if there is one; every other entry of it is stale.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Alarm(Option<u64>);
+
+impl Alarm {
+    pub(super) fn at_ns(self) -> Option<u64> {
+        self.0
+    }
+
+    /// Fires by `at_ns` at the latest. Returns whether it will: a full wheel leaves it unarmed, and the next event of its
+    /// purpose tries again.
+    pub(super) fn arm(&mut self, timers: &mut Wheel<Timer>, at_ns: u64, timer: Timer) -> bool {
+        if self.0.is_none_or(|armed| at_ns < armed) {
+            self.0 = timers.insert(at_ns, timer).is_ok().then_some(at_ns);
+        }
+        self.0.is_some()
+    }
+
+    /// Whether the entry of `at_ns` is the newest. Then none is left.
+    pub(super) fn fires(&mut self, at_ns: u64) -> bool {
+        let newest = self.0 == Some(at_ns);
+        if newest {
+            self.0 = None;
+        }
+        newest
+    }
+}
+
 impl Endpoint {
     /// Brings the path's two timers up to date.
     pub(super) fn arm_path(&mut self, key: PathKey, now_ns: u64) {
         let Some(path) = self.paths.get_mut(key) else { return };
-        let loss = path.recovery.loss_deadline(path.loss_delay());
-        if let Some(at) = loss
-            && path.loss_timer_ns.is_none_or(|armed| at < armed)
-        {
-            let at = at.max(now_ns);
-            // A full wheel leaves the timer unarmed: the next send or ACK of the path tries again.
-            path.loss_timer_ns = self.timers.insert(at, Timer::Loss(key)).is_ok().then_some(at);
+        if let Some(at_ns) = path.recovery.loss_deadline(path.loss_delay()) {
+            path.loss_timer.arm(&mut self.timers, at_ns.max(now_ns), Timer::Loss(key));
         }
-        let Some(path) = self.paths.get_mut(key) else { return };
-        let pto = path.recovery.pto_deadline(path.controller.pto());
-        if let Some(at) = pto
-            && path.pto_timer_ns.is_none_or(|armed| at < armed)
-        {
-            let at = at.max(now_ns);
-            // A full wheel leaves the timer unarmed: the next send or ACK of the path tries again.
-            path.pto_timer_ns = self.timers.insert(at, Timer::Pto(key)).is_ok().then_some(at);
+        if let Some(at_ns) = path.recovery.pto_deadline(path.controller.pto()) {
+            path.pto_timer.arm(&mut self.timers, at_ns.max(now_ns), Timer::Pto(key));
         }
     }
 
@@ -57,12 +74,10 @@ impl Endpoint {
     pub(super) fn arm_stream_at(&mut self, key: StreamKey, at_ns: u64) {
         let slot = key.slot() as usize;
         if self.stream_timers.len() <= slot {
-            self.stream_timers.resize(slot.saturating_add(1), None);
+            self.stream_timers.resize(slot.saturating_add(1), Alarm::default());
         }
-        if let Some(armed) = self.stream_timers.get_mut(slot)
-            && armed.is_none_or(|armed| at_ns < armed)
-        {
-            *armed = self.timers.insert(at_ns, Timer::Stream(key.slot())).is_ok().then_some(at_ns);
+        if let Some(alarm) = self.stream_timers.get_mut(slot) {
+            alarm.arm(&mut self.timers, at_ns, Timer::Stream(key.slot()));
         }
     }
 
@@ -105,10 +120,9 @@ impl Endpoint {
 
     fn on_loss_timer(&mut self, key: PathKey, at_ns: u64, now_ns: u64) {
         let Some(path) = self.paths.get_mut(key) else { return };
-        if path.loss_timer_ns != Some(at_ns) {
+        if !path.loss_timer.fires(at_ns) {
             return;
         }
-        path.loss_timer_ns = None;
         path.recovery.batch.at_ns = path.recovery.batch.at_ns.max(now_ns);
         self.list_for_settling(key);
         self.settle_paths(now_ns);
@@ -116,10 +130,9 @@ impl Endpoint {
 
     fn on_pto_timer(&mut self, key: PathKey, at_ns: u64, now_ns: u64) {
         let Some(path) = self.paths.get_mut(key) else { return };
-        if path.pto_timer_ns != Some(at_ns) {
+        if !path.pto_timer.fires(at_ns) {
             return;
         }
-        path.pto_timer_ns = None;
         self.detect_overtaken(key, now_ns);
         self.list_for_settling(key);
         self.settle_paths(now_ns);
@@ -135,24 +148,19 @@ impl Endpoint {
     /// Brings the path back at `at_ns`. Returns whether it will be.
     pub(super) fn arm_fill(&mut self, key: PathKey, at_ns: u64) -> bool {
         let Some(path) = self.paths.get_mut(key) else { return false };
-        if path.fill_timer_ns.is_none_or(|armed| at_ns < armed) {
-            path.fill_timer_ns = self.timers.insert(at_ns, Timer::Fill(key)).is_ok().then_some(at_ns);
-        }
-        path.fill_timer_ns.is_some()
+        path.fill_timer.arm(&mut self.timers, at_ns, Timer::Fill(key))
     }
 
     fn on_fill_timer(&mut self, key: PathKey, at_ns: u64) {
         let Some(path) = self.paths.get_mut(key) else { return };
-        if path.fill_timer_ns == Some(at_ns) {
-            path.fill_timer_ns = None;
+        if path.fill_timer.fires(at_ns) {
             self.activate(key);
         }
     }
 
     fn on_stream_timer(&mut self, slot: u32, at_ns: u64, now_ns: u64) {
-        match self.stream_timers.get_mut(slot as usize) {
-            Some(armed) if *armed == Some(at_ns) => *armed = None,
-            _ => return,
+        if !self.stream_timers.get_mut(slot as usize).is_some_and(|alarm| alarm.fires(at_ns)) {
+            return;
         }
         let Some(stream) = self.streams.at_slot(slot) else { return };
         let key = stream.key;

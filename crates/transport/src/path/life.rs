@@ -1,6 +1,6 @@
 //! How old a path is and what may still be done with it (handshake.md sections 6 to 8).
 
-use crate::{config::SECOND, handshakes::Handshakes};
+use crate::{config::SECOND, endpoint::Alarm, handshakes::Handshakes};
 use paceline_handshake::AttemptId;
 
 /// Between two attempts to make a path anew.
@@ -114,7 +114,7 @@ pub(crate) struct Life {
     idle_timeout_ns: u64,
     injected: Option<Injected>,
     /// As it stands in the timer wheel, ns.
-    pub(crate) timer_ns: Option<u64>,
+    pub(crate) timer: Alarm,
 }
 
 impl Life {
@@ -141,7 +141,7 @@ impl Life {
             initiator,
             idle_timeout_ns,
             injected: None,
-            timer_ns: None,
+            timer: Alarm::default(),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     app::PeerId,
     buffer::replay::ReplayWindow,
     config::{Config, MS},
+    endpoint::Alarm,
     stats::PathStats,
     transmission::{StreamKey, Transmission},
 };
@@ -25,6 +26,7 @@ use paceline_pacer::{Controller, Pacer};
 use paceline_wire::{CredentialId, PathSecret};
 use recovery::Recovery;
 use schedule::Schedule;
+use silence::BASE_MTU;
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
@@ -47,7 +49,7 @@ const INCOMING_SLACK: u32 = 4;
 
 /// UDP payloads worth trying when a larger one does not fit: Ethernet over IPv4 and IPv6, common tunnels, IPv6's minimum link,
 /// and what every path takes.
-const MTU_STEPS: [u16; 5] = [1472, 1452, 1400, 1280, silence::BASE_MTU];
+const MTU_STEPS: [u16; 5] = [1472, 1452, 1400, 1280, BASE_MTU];
 
 /// What a key id of the peer stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,9 @@ pub(crate) enum Accepted {
     /// Over; its queue id finds it in the time-wait table.
     TimeWait(u64),
 }
+
+/// A peer's address, and ours.
+pub(crate) type Destination = (SocketAddr, Option<IpAddr>);
 
 /// Where late packets of a path's streams are answered to. Shared by all of them.
 #[derive(Debug)]
@@ -113,9 +118,9 @@ pub(crate) struct Path {
     /// Bytes of packets retained until acknowledged.
     pub(crate) held_bytes: u64,
     pub(crate) recovery: Recovery,
-    pub(crate) loss_timer_ns: Option<u64>,
-    pub(crate) pto_timer_ns: Option<u64>,
-    pub(crate) fill_timer_ns: Option<u64>,
+    pub(crate) loss_timer: Alarm,
+    pub(crate) pto_timer: Alarm,
+    pub(crate) fill_timer: Alarm,
     pub(crate) packets_lost: u64,
     pub(crate) packets_spuriously_lost: u64,
     pub(crate) packets_retransmitted: u64,
@@ -183,9 +188,9 @@ impl Path {
             scheduled_bytes: 0,
             held_bytes: 0,
             recovery: Recovery::default(),
-            loss_timer_ns: None,
-            pto_timer_ns: None,
-            fill_timer_ns: None,
+            loss_timer: Alarm::default(),
+            pto_timer: Alarm::default(),
+            fill_timer: Alarm::default(),
             packets_lost: 0,
             packets_spuriously_lost: 0,
             packets_retransmitted: 0,
@@ -225,18 +230,22 @@ impl Path {
     /// Where a stream is answered whose first packet came from there, if that is not where the path leads: s2n-quic-dc opens
     /// streams from ports of their own. Only its address' own ports, so that a packet sent on by somebody else turns no answer
     /// against a third.
-    pub(crate) fn answer_to(
-        &self,
-        remote: SocketAddr,
-        local: Option<IpAddr>,
-    ) -> Option<(SocketAddr, Option<IpAddr>)> {
+    pub(crate) fn answer_to(&self, remote: SocketAddr, local: Option<IpAddr>) -> Option<Destination> {
         let other_port = remote.port() != self.remote.port() && remote.ip() == self.remote.ip();
         (self.life.is_injected() && other_port).then_some((remote, local))
     }
 
+    /// Where it goes: to the path's address, if not to one of its own.
+    pub(crate) fn destination(&self, answer_to: Option<Destination>) -> Destination {
+        answer_to.unwrap_or((self.remote, self.local))
+    }
+
     /// The way of a stream that is answered somewhere else than at the path's address.
-    pub(crate) fn route_to(&self, answer_to: Option<(SocketAddr, Option<IpAddr>)>) -> Arc<Route> {
-        let Some((remote, local)) = answer_to else { return Arc::clone(&self.route) };
+    pub(crate) fn route_to(&self, answer_to: Option<Destination>) -> Arc<Route> {
+        if answer_to.is_none() {
+            return Arc::clone(&self.route);
+        }
+        let (remote, local) = self.destination(answer_to);
         Arc::new(Route { secret: self.secret.clone(), credential_id: self.credential_id, remote, local })
     }
 
@@ -289,6 +298,11 @@ impl Path {
         self.mtu = next;
         self.controller.on_mtu(next);
         true
+    }
+
+    /// Nothing says what is too large, only that nothing large arrives.
+    pub(crate) fn lower_mtu_to_base(&mut self) {
+        self.lower_mtu(BASE_MTU.saturating_add(1));
     }
 
     /// Bytes that may be scheduled and unsent at once.

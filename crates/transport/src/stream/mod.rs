@@ -13,15 +13,13 @@ use crate::{
     app::{PeerId, StreamId},
     completion::{Queue, Ready},
     error::Failure,
+    path::Destination,
     transmission::{PathKey, StreamKey},
 };
 use paceline_wire::{Credentials, Opener, StreamKeys};
 use recv::{Close, Recv};
 use send::Send;
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// A close is repeated this often without an answer.
 pub(crate) const MAX_CLOSE_ATTEMPTS: u32 = 3;
@@ -88,7 +86,7 @@ pub(crate) struct Stream {
     pub(crate) peer: PeerId,
     pub(crate) path: Option<PathKey>,
     /// Where its packets go, if not where the path's do.
-    pub(crate) answer_to: Option<(SocketAddr, Option<IpAddr>)>,
+    pub(crate) answer_to: Option<Destination>,
     pub(crate) opener: Opener,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) keys: Option<Box<StreamKeys>>,
