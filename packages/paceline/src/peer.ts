@@ -86,10 +86,12 @@ export class Peer {
     if (this.#over) throw new PeerError('ERR_PACELINE_PEER_CLOSED')
     const stream = this.#core.openStream(this, priority)
     if (signal !== undefined) {
-      const unwatch = onAbort(signal, () => {
-        stream._abort(new AbortError(signal.reason))
-      })
-      stream.once('close', unwatch)
+      const weak = new WeakRef(stream)
+      stream._whenReleased(
+        onAbort(signal, () => {
+          weak.deref()?._abort(new AbortError(signal.reason))
+        }),
+      )
     }
     return stream
   }

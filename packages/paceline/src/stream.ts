@@ -8,6 +8,7 @@ import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
+import { Reason, type Hold } from './hold.js'
 import { integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
 import { ReceiveHalf } from './receiving.js'
@@ -51,6 +52,7 @@ export class Stream extends Duplex {
   /** Who it leads to. */
   readonly peer: Peer
   readonly #core: Core
+  readonly #hold: Hold
   readonly #send: SendHalf
   readonly #receive: ReceiveHalf
   readonly #recorder: Recorder
@@ -69,13 +71,16 @@ export class Stream extends Duplex {
   #stockPending = 0
 
   /** @internal */
-  constructor(core: Core, id: number, peer: Peer) {
+  constructor(core: Core, hold: Hold, peer: Peer) {
     super({ readableHighWaterMark: READABLE_HIGH_WATER_MARK, writableHighWaterMark: WRITABLE_HIGH_WATER_MARK })
+    const { id } = hold
     this.id = id
     this.peer = peer
     this.#core = core
-    this.#send = new SendHalf(id, core)
-    this.#receive = new ReceiveHalf(id, core, this)
+    this.#hold = hold
+    this.#send = new SendHalf(id, core, hold)
+    this.#receive = new ReceiveHalf(id, core, this, hold)
+    hold.begin(this, this.#send)
     this.#recorder = new Recorder(core.records)
   }
 
@@ -99,6 +104,7 @@ export class Stream extends Duplex {
 
   /** What becomes of every transmission from now on: left, could not, will not. Recording costs, so it begins here. */
   completions(): Completions {
+    this.#hold.set(Reason.Recording)
     return this.#recorder.open(() => {
       this.#core.commands.record(this.id)
     })
@@ -252,6 +258,17 @@ export class Stream extends Duplex {
     else this.#fail(error)
   }
 
+  /** Runs when nothing more will come for it, also if it was forgotten. @internal */
+  _whenReleased(run: () => void): void {
+    this.#hold.released = run
+  }
+
+  /** Whether somebody listens may have changed. @internal */
+  _listening(): void {
+    if (this.eventNames().length > 0) this.#hold.set(Reason.Listening)
+    else this.#hold.clear(Reason.Listening)
+  }
+
   /** @internal */
   _data(chunk: Buffer): void {
     this.#receive.data(chunk)
@@ -400,4 +417,21 @@ export class Stream extends Duplex {
     this.on('error', () => undefined)
     callback(error)
   }
+}
+
+/**
+ * Listeners keep a stream that the program has forgotten. These are all the ways to add and remove one; wrapped here, as
+ * their many signatures say nothing new.
+ */
+for (const name of ['on', 'addListener', 'prependListener', 'off', 'removeListener', 'removeAllListeners'] as const) {
+  const inherited: (...args: never) => Duplex = Duplex.prototype[name]
+  Object.defineProperty(Stream.prototype, name, {
+    value(this: Stream, ...args: never): Stream {
+      inherited.apply(this, args)
+      this._listening()
+      return this
+    },
+    configurable: true,
+    writable: true,
+  })
 }
