@@ -8,6 +8,7 @@ import type { Driver, DriverPath, DriverPathStats, DriverStats } from './driver.
 import { driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
 import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
+import type { DuplexSettings } from './options.js'
 import { Peer } from './peer.js'
 import { Hold } from './hold.js'
 import type { Inbox } from './receiving.js'
@@ -18,6 +19,7 @@ export interface CoreSettings {
   sendBufferBytes: number
   endpointSendBufferBytes: number
   maxIncomingStreams: number
+  duplex: DuplexSettings
 }
 
 /** The answer to Shutdown comes within a few ms, or, when the socket is stuck, not at all. */
@@ -107,6 +109,11 @@ export class Core implements EventSink {
     return this.#closed
   }
 
+  /** How its streams behave as Duplexes. */
+  get duplex(): DuplexSettings {
+    return this.#settings.duplex
+  }
+
   get streams(): Stream[] {
     return [...this.#streams.values()].map((hold) => hold.stream).filter((stream) => stream !== undefined)
   }
@@ -177,12 +184,12 @@ export class Core implements EventSink {
     )
   }
 
-  openStream(peer: Peer, priority: number): Stream {
+  openStream(peer: Peer, priority: number, duplex: DuplexSettings): Stream {
     this.#mustBeOpen()
     if (this.#closing) throw new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
     const id = this.#takeId((candidate) => this.#streams.has(candidate))
     this.commands.open(id, peer.id, priority)
-    return this.#addStream(id, peer, false)
+    return this.#addStream(id, peer, false, duplex)
   }
 
   closePeer(peer: Peer): void {
@@ -301,7 +308,7 @@ export class Core implements EventSink {
   }
 
   streamAccepted(id: number, peerId: number): void {
-    const stream = this.#addStream(id, this.#addPeer(peerId, true, 0), true)
+    const stream = this.#addStream(id, this.#addPeer(peerId, true, 0), true, this.duplex)
     if (this.#closing) {
       stream.reset()
       return
@@ -384,9 +391,9 @@ export class Core implements EventSink {
     return peer
   }
 
-  #addStream(id: number, peer: Peer, accepted: boolean): Stream {
+  #addStream(id: number, peer: Peer, accepted: boolean, duplex: DuplexSettings): Stream {
     const hold = new Hold(id, this.commands)
-    const stream = new Stream(this, hold, peer)
+    const stream = new Stream(this, hold, peer, duplex)
     this.#streams.set(id, hold)
     this.#young.push(hold)
     this.#age()

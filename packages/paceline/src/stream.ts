@@ -1,5 +1,4 @@
 import { Duplex } from 'node:stream'
-import type { ReadableStream, WritableStream } from 'node:stream/web'
 import { wait } from './abort.js'
 import { Chunks } from './chunks.js'
 import { acknowledgedBy, DISPOSE_DEADLINE, Over, type CloseResult } from './closing.js'
@@ -9,10 +8,11 @@ import { channels, debug } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
 import { Reason, type Hold } from './hold.js'
-import { integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type WaitOptions } from './options.js'
+import { integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
 import { ReceiveHalf } from './receiving.js'
 import { SendHalf } from './sending.js'
+import { webStreams, type WebStreams } from './web.js'
 import { Writer } from './writer.js'
 
 /** Counters of a stream, in bytes. */
@@ -31,9 +31,6 @@ export interface StreamStats {
 
 /** Longest wait for the final count of acknowledged bytes after a stream has failed, in ms. It comes with the failure, or never. */
 const FINAL_COUNT_WAIT = 100
-/** Chunks of 64 KiB go through `pipe` without a pause, up to four of them. */
-const WRITABLE_HIGH_WATER_MARK = 256 * 1024
-const READABLE_HIGH_WATER_MARK = 64 * 1024
 const NOTHING = Buffer.alloc(0)
 
 /**
@@ -59,6 +56,7 @@ export class Stream extends Duplex {
   #writer: Writer | undefined
   /** Why the stream ended early. Errors that stand here or in the sending half came from outside or from our own methods. */
   #failure: Error | undefined
+  readonly #failureWatchers: ((error: Error) => void)[] = []
   #resetCode: number | undefined
   /** Nothing more can be asked of the driver for it: it failed, or a reset was sent. */
   #failed = false
@@ -71,8 +69,8 @@ export class Stream extends Duplex {
   #stockPending = 0
 
   /** @internal */
-  constructor(core: Core, hold: Hold, peer: Peer) {
-    super({ readableHighWaterMark: READABLE_HIGH_WATER_MARK, writableHighWaterMark: WRITABLE_HIGH_WATER_MARK })
+  constructor(core: Core, hold: Hold, peer: Peer, duplex: DuplexSettings) {
+    super(duplex)
     const { id } = hold
     this.id = id
     this.peer = peer
@@ -186,9 +184,12 @@ export class Stream extends Duplex {
     this.#core.commands.setPriority(this.id, priorityOption('priority', priority))
   }
 
-  /** Both halves as Web Streams. Several times slower than the Duplex itself. */
-  toWeb(): { readable: ReadableStream<Uint8Array>; writable: WritableStream<Uint8Array> } {
-    return Duplex.toWeb(this) as { readable: ReadableStream<Uint8Array>; writable: WritableStream<Uint8Array> }
+  /**
+   * Both halves as Web Streams; several times slower than the Duplex itself. Each half ends by itself, unlike with
+   * `Duplex.toWeb()`. `cancel()` stops reading; `abort(reason)` resets with the reason's integer `errorCode`, else 256.
+   */
+  toWeb(): WebStreams {
+    return webStreams(this)
   }
 
   /**
@@ -256,6 +257,17 @@ export class Stream extends Duplex {
     this.#resetCode ??= resetCodeOf(error)
     if (this.destroyed) this.#endBoth(error, error)
     else this.#fail(error)
+  }
+
+  /** @internal */
+  _whenFailed(run: (error: Error) => void): void {
+    if (this.#failure === undefined) this.#failureWatchers.push(run)
+    else run(this.#failure)
+  }
+
+  /** @internal */
+  get _complete(): boolean {
+    return this.#receive.ended
   }
 
   /** Runs when nothing more will come for it, also if it was forgotten. @internal */
@@ -363,7 +375,7 @@ export class Stream extends Duplex {
   #fail(error: Error): void {
     if (this.#failure !== undefined) return
     this.#accepted ??= this.#acceptedBytes()
-    this.#failure = error
+    this.#setFailure(error)
     debug('stream %d: %s', this.id, error.message)
     if (channels.streamError.hasSubscribers) channels.streamError.publish({ stream: this, error })
     const stockWaits = this.#stockPending > 0
@@ -376,9 +388,15 @@ export class Stream extends Duplex {
     }
   }
 
+  #setFailure(error: Error): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    for (const run of this.#failureWatchers) run(error)
+  }
+
   #endBoth(reason: Error, cause: unknown): void {
     this.#accepted ??= this.#acceptedBytes()
-    this.#failure ??= reason
+    this.#setFailure(reason)
     if (!this.#failed) {
       this.#failed = true
       this.#core.commands.reset(this.id, this.#resetCode ?? resetCodeOf(cause))
