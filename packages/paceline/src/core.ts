@@ -8,8 +8,10 @@ import type { Driver, DriverPath, DriverPathStats, DriverStats } from './driver.
 import { driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
 import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
+import type { DuplexSettings } from './options.js'
 import { Peer } from './peer.js'
-import type { ReceiveHalf } from './receiving.js'
+import { Hold } from './hold.js'
+import type { Inbox } from './receiving.js'
 import { Stream } from './stream.js'
 
 /** What the endpoint's options decide here. */
@@ -17,10 +19,14 @@ export interface CoreSettings {
   sendBufferBytes: number
   endpointSendBufferBytes: number
   maxIncomingStreams: number
+  duplex: DuplexSettings
 }
 
 /** The answer to Shutdown comes within a few ms, or, when the socket is stuck, not at all. */
 const SHUTDOWN_WAIT = 1_000
+
+/** How long a stream is held for good, in ms; see {@link Hold}. */
+const YOUTH = 1_000
 
 interface Connecting {
   readonly waiter: Waiter<Peer>
@@ -57,18 +63,21 @@ export class Core implements EventSink {
   readonly commands: CommandQueue
   readonly budget: SendBudget
   readonly sendBufferBytes: number
-  readonly slabHolders = new Set<ReceiveHalf>()
+  readonly slabHolders = new Set<Inbox>()
   readonly records: RecordBudget = { waiting: 0 }
   readonly peers = new Map<number, Peer>()
   /** Resolves when nothing of it is left. */
   readonly ended: Promise<void>
   readonly #settings: CoreSettings
   readonly #pump: EventPump
-  readonly #streams = new Map<number, Stream>()
+  readonly #streams = new Map<number, Hold>()
   readonly #connecting = new Map<number, Connecting>()
   readonly #accepted = new Fifo<Stream>()
   #acceptWaiters: Waiter<IteratorResult<Stream, undefined>>[] = []
   #iterators = 0
+  /** Held for good; the others are held for a reason. */
+  #young: Hold[] = []
+  #aging: NodeJS.Timeout | undefined
   #nextId = 1
   #closing = false
   #closed: PacelineError | undefined
@@ -100,8 +109,13 @@ export class Core implements EventSink {
     return this.#closed
   }
 
+  /** How its streams behave as Duplexes. */
+  get duplex(): DuplexSettings {
+    return this.#settings.duplex
+  }
+
   get streams(): Stream[] {
-    return [...this.#streams.values()]
+    return [...this.#streams.values()].map((hold) => hold.stream).filter((stream) => stream !== undefined)
   }
 
   streamsOf(peer: Peer): Stream[] {
@@ -170,12 +184,12 @@ export class Core implements EventSink {
     )
   }
 
-  openStream(peer: Peer, priority: number): Stream {
+  openStream(peer: Peer, priority: number, duplex: DuplexSettings): Stream {
     this.#mustBeOpen()
     if (this.#closing) throw new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
     const id = this.#takeId((candidate) => this.#streams.has(candidate))
     this.commands.open(id, peer.id, priority)
-    return this.#addStream(id, peer, false)
+    return this.#addStream(id, peer, false, duplex)
   }
 
   closePeer(peer: Peer): void {
@@ -249,7 +263,10 @@ export class Core implements EventSink {
     for (const { waiter } of this.#connecting.values()) waiter.reject(error)
     this.#connecting.clear()
     for (const stream of this.streams) stream._lost(error)
+    for (const hold of this.#streams.values()) hold.release()
     this.#streams.clear()
+    this.#young = []
+    clearTimeout(this.#aging)
     for (const peer of this.peers.values()) peer._closed(undefined)
     this.peers.clear()
     this.#accepted.clear()
@@ -291,7 +308,7 @@ export class Core implements EventSink {
   }
 
   streamAccepted(id: number, peerId: number): void {
-    const stream = this.#addStream(id, this.#addPeer(peerId, true, 0), true)
+    const stream = this.#addStream(id, this.#addPeer(peerId, true, 0), true, this.duplex)
     if (this.#closing) {
       stream.reset()
       return
@@ -302,40 +319,37 @@ export class Core implements EventSink {
   }
 
   data(id: number, chunk: Buffer): void {
-    this.#streams.get(id)?._data(chunk)
+    this.#streams.get(id)?.stream?._data(chunk)
   }
 
   end(id: number): void {
-    this.#streams.get(id)?._end()
+    this.#streams.get(id)?.stream?._end()
   }
 
   progress(id: number, sealed: number, acknowledged: number, finAcknowledged: boolean): void {
-    this.#streams.get(id)?._progress(sealed, acknowledged, finAcknowledged)
+    this.#streams.get(id)?.stream?._progress(sealed, acknowledged, finAcknowledged)
   }
 
   failed(id: number, failure: number, detail: number): void {
-    this.#streams.get(id)?._failed(failure, detail)
+    this.#streams.get(id)?.stream?._failed(failure, detail)
   }
 
   streamClosed(id: number, transmissions: number, unrecorded: number, acknowledged: number): void {
-    const stream = this.#streams.get(id)
-    if (stream === undefined) return
-    stream._closed(transmissions, unrecorded, acknowledged)
-    this.#forget(stream)
+    const hold = this.#streams.get(id)
+    const stream = hold?.stream
+    stream?._closed(transmissions, unrecorded, acknowledged)
+    if (stream === undefined) hold?.closed(acknowledged)
+    this.#forget(id)
   }
 
   completion(id: number, record: Float64Array): void {
-    const stream = this.#streams.get(id)
-    if (stream === undefined) return
-    stream._completion(record)
-    this.#forget(stream)
+    this.#streams.get(id)?.stream?._completion(record)
+    this.#forget(id)
   }
 
   skipped(id: number, count: number): void {
-    const stream = this.#streams.get(id)
-    if (stream === undefined) return
-    stream._skipped(count)
-    this.#forget(stream)
+    this.#streams.get(id)?.stream?._skipped(count)
+    this.#forget(id)
   }
 
   drained(): void {
@@ -349,8 +363,8 @@ export class Core implements EventSink {
   /** Slices that would pin a slab nobody else needs are copied out; what most of a slab waits for may keep it. */
   slabRetired(slab: Buffer): void {
     let held = 0
-    for (const half of this.slabHolders) held += half.heldIn(slab)
-    if (held > 0 && held < SLAB_BYTES / 2) for (const half of this.slabHolders) half.copyOutOf(slab)
+    for (const inbox of this.slabHolders) held += inbox.heldIn(slab)
+    if (held > 0 && held < SLAB_BYTES / 2) for (const inbox of this.slabHolders) inbox.copyOutOf(slab)
     this.slabHolders.clear()
   }
 
@@ -377,18 +391,33 @@ export class Core implements EventSink {
     return peer
   }
 
-  #addStream(id: number, peer: Peer, accepted: boolean): Stream {
-    const stream = new Stream(this, id, peer)
-    this.#streams.set(id, stream)
+  #addStream(id: number, peer: Peer, accepted: boolean, duplex: DuplexSettings): Stream {
+    const hold = new Hold(id, this.commands)
+    const stream = new Stream(this, hold, peer, duplex)
+    this.#streams.set(id, hold)
+    this.#young.push(hold)
+    this.#age()
     this.#updateBusy()
     if (channels.streamOpen.hasSubscribers) channels.streamOpen.publish({ stream, accepted })
     return stream
   }
 
-  #forget(stream: Stream): void {
-    if (!stream._forgettable) return
-    this.#streams.delete(stream.id)
+  #forget(id: number): void {
+    const hold = this.#streams.get(id)
+    if (hold === undefined || !hold.over) return
+    hold.release()
+    this.#streams.delete(id)
     this.#updateBusy()
+  }
+
+  /** Streams that live longer than most may be forgotten by the program. */
+  #age(): void {
+    this.#aging ??= setTimeout(() => {
+      this.#aging = undefined
+      const young = this.#young
+      this.#young = []
+      for (const hold of young) hold.weaken()
+    }, YOUTH).unref()
   }
 
   #endAccepting(): void {

@@ -236,10 +236,19 @@ brand(AbortError, 'AbortError')
 /** The application code of a reset without a code of its own. */
 export const DEFAULT_RESET_CODE = 256
 
-/** The code to reset a stream with because of `reason`: its integer `errorCode` if an application may send it, else 256. */
+/**
+ * The code to reset a stream with because of `reason`: its integer `errorCode` if an application may send it, else 256.
+ * Node's own `AbortError` (of `pipeline`, `addAbortSignal`) carries the signal's reason as its cause.
+ */
 export function resetCodeOf(reason: unknown): number {
-  const code = typeof reason === 'object' && reason !== null && 'errorCode' in reason ? reason.errorCode : undefined
-  return typeof code === 'number' && Number.isSafeInteger(code) && code >= DEFAULT_RESET_CODE ? code : DEFAULT_RESET_CODE
+  // Twice: the error that destroys, and what is behind it.
+  for (let depth = 0; depth < 2 && typeof reason === 'object' && reason !== null; depth += 1) {
+    const code = 'errorCode' in reason ? reason.errorCode : undefined
+    if (typeof code === 'number' && Number.isSafeInteger(code) && code >= DEFAULT_RESET_CODE) return code
+    if (!(reason instanceof Error) || reason.name !== 'AbortError') break
+    reason = reason.cause
+  }
+  return DEFAULT_RESET_CODE
 }
 
 /** The negative number Node uses for what the system calls `errno`. */

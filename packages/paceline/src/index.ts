@@ -35,6 +35,8 @@ export {
   type BindOptions,
   type CloseOptions,
   type ConnectOptions,
+  type DuplexOptions,
+  type DuplexSettings,
   type EndpointSettings,
   type ListenOptions,
   type ListenPathSecrets,
@@ -46,4 +48,5 @@ export type { ListenPathSecret, PathSecret } from './path-secret.js'
 export { Peer, type PathStats, type PeerAddress } from './peer.js'
 export { formatSecret, generateSecret, parseSecret, readSecretFile, type Secret } from './secret.js'
 export { Stream, type StreamStats } from './stream.js'
+export type { WebStreams } from './web.js'
 export { Writer, type Writable } from './writer.js'

@@ -70,7 +70,7 @@ export async function createNativeDriver(settings: EndpointSettings): Promise<Dr
   // The next attempt may find what this one did not.
   loaded.catch(() => (loaded = undefined))
   const { NativeDriver } = await loaded
-  const { host, application, endpointSendBufferBytes: _, ...rest } = settings
+  const { host, application, endpointSendBufferBytes: _, duplex: __, ...rest } = settings
   // The addon holds its callback for good. It reaches the endpoint through here, so that it does not hold the driver, too.
   const bell: { onWake: (() => void) | undefined } = { onWake: undefined }
   const options: NativeDriverOptions = { ...rest, address: host, onWake: () => bell.onWake?.() }

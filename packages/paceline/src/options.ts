@@ -5,8 +5,18 @@ import { checkSecret, type Secret } from './secret.js'
 /** Bounds that belong together. What a preset sets, an option of its own overrides. */
 export type Preset = 'datacenter' | 'internet' | 'satellite'
 
+/** How streams behave as a `node:stream` Duplex; names and meaning are those of its constructor. */
+export interface DuplexOptions {
+  /** Bytes that the Readable takes ahead, once something has called `read()`, 0 to 2^30. Default 65,536. Example: `16_384`. */
+  readableHighWaterMark?: number | undefined
+  /** Bytes in the Writable's own buffer from which `write()` returns `false`, 0 to 2^30. Default 262,144. Example: `1 << 20`. */
+  writableHighWaterMark?: number | undefined
+  /** `false`: the sending half ends with the receiving half. Default `true`. Example: `false`. */
+  allowHalfOpen?: boolean | undefined
+}
+
 /** Options of {@link Endpoint.bind}: an endpoint that opens. */
-export interface BindOptions {
+export interface BindOptions extends DuplexOptions {
   /** Address to bind; a name is looked up. Default `'0.0.0.0'`; `'::'` for IPv6. Example: `'127.0.0.1'`. */
   host?: string | undefined
   /** UDP port, 0 to 65535. Default 0: the system chooses. Example: `4433`. */
@@ -90,8 +100,8 @@ export interface ConnectOptions {
   signal?: AbortSignal | undefined
 }
 
-/** Options of {@link Peer.openStream}. */
-export interface OpenStreamOptions {
+/** Options of {@link Peer.openStream}. Those of the Duplex default to the endpoint's. */
+export interface OpenStreamOptions extends DuplexOptions {
   /** 1 (leaves first) to 7. Default 4. Example: `1`. */
   priority?: number | undefined
   /** Resets the stream with the reason's integer `errorCode`, else 256, for as long as it lives. Default: none. Example: `controller.signal`. */
@@ -150,7 +160,14 @@ export interface EndpointSettings {
   maxDatagramSize: number
   disableGso: boolean
   disableGro: boolean
+  duplex: DuplexSettings
 }
+
+/** {@link DuplexOptions}, decided. */
+export type DuplexSettings = Readonly<Required<{ [K in keyof DuplexOptions]: NonNullable<DuplexOptions[K]> }>>
+
+/** Four chunks of 64 KiB go through `pipe` without a pause. */
+const DUPLEX: DuplexSettings = { readableHighWaterMark: 64 * KiB, writableHighWaterMark: 256 * KiB, allowHalfOpen: true }
 
 function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
@@ -228,6 +245,19 @@ export function hostOption(name: string, value: unknown, fallback?: string): str
   return value
 }
 
+/** How a stream behaves as a Duplex; `fallback` is what its endpoint says. */
+export function duplexSettings(options: DuplexOptions, fallback: DuplexSettings = DUPLEX): DuplexSettings {
+  const { readableHighWaterMark, writableHighWaterMark, allowHalfOpen } = options
+  if (readableHighWaterMark === undefined && writableHighWaterMark === undefined && allowHalfOpen === undefined) return fallback
+  const mark = (name: 'readableHighWaterMark' | 'writableHighWaterMark'): number =>
+    integerOption(`options.${name}`, options[name], fallback[name], 0, 1 << 30, ' (bytes)')
+  return {
+    readableHighWaterMark: mark('readableHighWaterMark'),
+    writableHighWaterMark: mark('writableHighWaterMark'),
+    allowHalfOpen: booleanOption('options.allowHalfOpen', allowHalfOpen, fallback.allowHalfOpen),
+  }
+}
+
 function environmentFlag(name: string): boolean {
   return process.env[name] === '1'
 }
@@ -277,5 +307,6 @@ export function endpointSettings(given: BindOptions | undefined, listens: boolea
     maxDatagramSize: datagram,
     disableGso: booleanOption('options.disableGso', options.disableGso, environmentFlag('PACELINE_DISABLE_GSO')),
     disableGro: booleanOption('options.disableGro', options.disableGro, environmentFlag('PACELINE_DISABLE_GRO')),
+    duplex: duplexSettings(options),
   }
 }

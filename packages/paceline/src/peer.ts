@@ -4,7 +4,7 @@ import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import type { DriverPathStats } from './driver.js'
 import { AbortError, PeerError, type PacelineError } from './errors.js'
-import { bitrateOption, numberOption, objectOption, priorityOption, signalOption, type CloseOptions, type OpenStreamOptions } from './options.js'
+import { bitrateOption, duplexSettings, numberOption, objectOption, priorityOption, signalOption, type CloseOptions, type OpenStreamOptions } from './options.js'
 import type { Stream } from './stream.js'
 
 /** Newest measurements of the path to a peer. */
@@ -84,12 +84,14 @@ export class Peer {
     const signal = signalOption('options.signal', given.signal)
     if (signal?.aborted === true) throw new AbortError(signal.reason)
     if (this.#over) throw new PeerError('ERR_PACELINE_PEER_CLOSED')
-    const stream = this.#core.openStream(this, priority)
+    const stream = this.#core.openStream(this, priority, duplexSettings(given, this.#core.duplex))
     if (signal !== undefined) {
-      const unwatch = onAbort(signal, () => {
-        stream._abort(new AbortError(signal.reason))
-      })
-      stream.once('close', unwatch)
+      const weak = new WeakRef(stream)
+      stream._whenReleased(
+        onAbort(signal, () => {
+          weak.deref()?._abort(new AbortError(signal.reason))
+        }),
+      )
     }
     return stream
   }

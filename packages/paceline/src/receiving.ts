@@ -2,12 +2,13 @@ import type { Waiter } from './abort.js'
 import type { CommandQueue } from './commands.js'
 import { StreamError } from './errors.js'
 import { Fifo } from './fifo.js'
+import { Reason, type Hold } from './hold.js'
 
 /** What a receiving half needs from its endpoint. */
 export interface ReceiveLink {
   readonly commands: CommandQueue
-  /** Halves that hold parts of the present slab. */
-  readonly slabHolders: Set<ReceiveHalf>
+  /** Inboxes that hold parts of the present slab. */
+  readonly slabHolders: Set<Inbox>
 }
 
 /** Where bytes go that nobody takes through an iterator: the readable side of the Duplex. */
@@ -16,6 +17,26 @@ export interface Readable {
   push(chunk: Buffer | null): boolean
   /** `read(0)` makes an ended and empty Readable emit 'end'. */
   read(size: number): unknown
+}
+
+/** Received chunks that nobody has taken. Knows no stream, so that whoever knows it keeps none. */
+export class Inbox extends Fifo<Buffer> {
+  /** Bytes held in a slab. */
+  heldIn(slab: Buffer): number {
+    let bytes = 0
+    for (const chunk of this) if (chunk.buffer === slab.buffer) bytes += chunk.length
+    return bytes
+  }
+
+  /** Copies what is held in a slab, so that the slab can go. */
+  copyOutOf(slab: Buffer): void {
+    this.rewrite((chunk) => {
+      if (chunk.buffer !== slab.buffer) return chunk
+      const copy = Buffer.allocUnsafeSlow(chunk.length)
+      chunk.copy(copy)
+      return copy
+    })
+  }
 }
 
 export const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined }
@@ -35,7 +56,8 @@ export class ReceiveHalf {
   readonly #id: number
   readonly #link: ReceiveLink
   readonly #readable: Readable
-  readonly #inbox = new Fifo<Buffer>()
+  readonly #hold: Hold
+  readonly #inbox = new Inbox()
   #waiters: Waiter<IteratorResult<Buffer, undefined>>[] = []
   #wanting = false
   #endPushed = false
@@ -53,9 +75,10 @@ export class ReceiveHalf {
   /** Something has called read(), as 'data', 'readable' and pipe() do: the stock machinery owns the bytes. */
   stock = false
 
-  constructor(id: number, link: ReceiveLink, readable: Readable) {
+  constructor(id: number, link: ReceiveLink, readable: Readable, hold: Hold) {
     this.#id = id
     this.#link = link
+    this.#hold = hold
     this.#readable = readable
   }
 
@@ -85,13 +108,15 @@ export class ReceiveHalf {
       this.#inbox.push(chunk)
     } else if (this.#waiters.length > 0) {
       this.#consume(chunk)
-      this.#waiters.shift()?.resolve({ done: false, value: chunk })
+      const waiter = this.#waiters.shift()
+      if (this.#waiters.length === 0) this.#hold.clear(Reason.Reading)
+      waiter?.resolve({ done: false, value: chunk })
     } else if (this.#wanting) {
       this.#consume(chunk)
       this.#wanting = this.#readable.push(chunk)
     } else {
       this.#inbox.push(chunk)
-      this.#link.slabHolders.add(this)
+      this.#link.slabHolders.add(this.#inbox)
     }
   }
 
@@ -128,11 +153,13 @@ export class ReceiveHalf {
       waiter.reject(this.#failure)
     } else {
       this.#waiters.push(waiter)
+      this.#hold.set(Reason.Reading)
     }
   }
 
   abandon(waiter: Waiter<IteratorResult<Buffer, undefined>>): void {
     this.#waiters = this.#waiters.filter((entry) => entry !== waiter)
+    if (this.#waiters.length === 0) this.#hold.clear(Reason.Reading)
   }
 
   /** Ends the readable side of a half that is settled, without anybody reading. */
@@ -159,26 +186,7 @@ export class ReceiveHalf {
       this.#endWaiters()
       return
     }
-    const waiters = this.#waiters
-    this.#waiters = []
-    for (const waiter of waiters) waiter.reject(error)
-  }
-
-  /** Bytes held in a slab. */
-  heldIn(slab: Buffer): number {
-    let bytes = 0
-    for (const chunk of this.#inbox) if (chunk.buffer === slab.buffer) bytes += chunk.length
-    return bytes
-  }
-
-  /** Copies what is held in a slab, so that the slab can go. */
-  copyOutOf(slab: Buffer): void {
-    this.#inbox.rewrite((chunk) => {
-      if (chunk.buffer !== slab.buffer) return chunk
-      const copy = Buffer.allocUnsafeSlow(chunk.length)
-      chunk.copy(copy)
-      return copy
-    })
+    for (const waiter of this.#takeWaiters()) waiter.reject(error)
   }
 
   #consume(chunk: Buffer): void {
@@ -187,10 +195,16 @@ export class ReceiveHalf {
   }
 
   #endWaiters(): void {
-    const waiters = this.#waiters
-    this.#waiters = []
+    const waiters = this.#takeWaiters()
     if (waiters.length > 0) this.finish()
     for (const waiter of waiters) waiter.resolve(DONE)
+  }
+
+  #takeWaiters(): Waiter<IteratorResult<Buffer, undefined>>[] {
+    const waiters = this.#waiters
+    this.#waiters = []
+    this.#hold.clear(Reason.Reading)
+    return waiters
   }
 
   #pushEnd(): void {

@@ -3,6 +3,7 @@ import type { SendBudget, Spender } from './budget.js'
 import type { CommandQueue } from './commands.js'
 import { PacelineError, StreamError } from './errors.js'
 import { Fifo } from './fifo.js'
+import { Reason, type Hold } from './hold.js'
 
 /** Something that waits for its turn to be handed to the driver: bytes, a marker (no bytes), or the FIN. */
 export interface Pending {
@@ -41,6 +42,7 @@ const NO_CHUNKS: readonly Uint8Array[] = []
 export class SendHalf implements Spender {
   readonly #id: number
   readonly #link: SendLink
+  readonly #hold: Hold
   readonly #queue = new Fifo<Pending>()
   #acknowledgements: AcknowledgementWaiter[] = []
   #askedOffset = -1
@@ -59,9 +61,10 @@ export class SendHalf implements Spender {
   /** The driver has forgotten the stream: `acknowledged` is final. */
   over = false
 
-  constructor(id: number, link: SendLink) {
+  constructor(id: number, link: SendLink, hold: Hold) {
     this.#id = id
     this.#link = link
+    this.#hold = hold
   }
 
   get unsealed(): number {
@@ -103,6 +106,7 @@ export class SendHalf implements Spender {
     }
     this.#queue.push(pending)
     if (this.#queue.length === 1) this.retry()
+    if (this.#queue.length > 0) this.#hold.set(Reason.Sending)
     return pending
   }
 
@@ -133,12 +137,14 @@ export class SendHalf implements Spender {
       let at = waiters.length
       while (at > 0 && (waiters[at - 1]?.offset ?? 0) > offset) at -= 1
       waiters.splice(at, 0, { offset, waiter })
+      this.#hold.set(Reason.Acknowledging)
       this.#askAcknowledged()
     }
   }
 
   abandonAcknowledged(waiter: Waiter<void>): void {
     this.#acknowledgements = this.#acknowledgements.filter((entry) => entry.waiter !== waiter)
+    if (this.#acknowledgements.length === 0) this.#hold.clear(Reason.Acknowledging)
   }
 
   progress(sealed: number, acknowledged: number, finAcknowledged: boolean): void {
@@ -160,6 +166,7 @@ export class SendHalf implements Spender {
     this.#failure = error
     const waiting = [...this.#queue]
     this.#queue.clear()
+    this.#hold.clear(Reason.Sending)
     for (const pending of waiting) {
       // A FIN behind nothing has nothing to lose: `end()` on a stream whose peer has gone is not an error.
       pending.done(pending.fin && pending.remaining === 0 && waiting.length === 1 && this.#nothingLost() ? null : error)
@@ -188,9 +195,11 @@ export class SendHalf implements Spender {
       if (pending.fin) {
         this.#link.commands.finish(this.#id)
         this.finished = true
+        this.#hold.finished()
       }
       pending.done(null)
     }
+    this.#hold.clear(Reason.Sending)
   }
 
   refresh(): void {
@@ -273,12 +282,14 @@ export class SendHalf implements Spender {
       this.#acknowledgements.shift()
       next.waiter.resolve()
     }
-    this.#askAcknowledged()
+    if (this.#acknowledgements.length === 0) this.#hold.clear(Reason.Acknowledging)
+    else this.#askAcknowledged()
   }
 
   #rejectAcknowledgements(error: Error): void {
     const waiting = this.#acknowledgements
     this.#acknowledgements = []
+    this.#hold.clear(Reason.Acknowledging)
     for (const { waiter } of waiting) waiter.reject(error)
   }
 

@@ -1,5 +1,4 @@
 import { Duplex } from 'node:stream'
-import type { ReadableStream, WritableStream } from 'node:stream/web'
 import { wait } from './abort.js'
 import { Chunks } from './chunks.js'
 import { acknowledgedBy, DISPOSE_DEADLINE, Over, type CloseResult } from './closing.js'
@@ -8,10 +7,12 @@ import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
-import { integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type WaitOptions } from './options.js'
+import { Reason, type Hold } from './hold.js'
+import { integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
 import { ReceiveHalf } from './receiving.js'
 import { SendHalf } from './sending.js'
+import { webStreams, type WebStreams } from './web.js'
 import { Writer } from './writer.js'
 
 /** Counters of a stream, in bytes. */
@@ -30,9 +31,6 @@ export interface StreamStats {
 
 /** Longest wait for the final count of acknowledged bytes after a stream has failed, in ms. It comes with the failure, or never. */
 const FINAL_COUNT_WAIT = 100
-/** Chunks of 64 KiB go through `pipe` without a pause, up to four of them. */
-const WRITABLE_HIGH_WATER_MARK = 256 * 1024
-const READABLE_HIGH_WATER_MARK = 64 * 1024
 const NOTHING = Buffer.alloc(0)
 
 /**
@@ -51,12 +49,14 @@ export class Stream extends Duplex {
   /** Who it leads to. */
   readonly peer: Peer
   readonly #core: Core
+  readonly #hold: Hold
   readonly #send: SendHalf
   readonly #receive: ReceiveHalf
   readonly #recorder: Recorder
   #writer: Writer | undefined
   /** Why the stream ended early. Errors that stand here or in the sending half came from outside or from our own methods. */
   #failure: Error | undefined
+  readonly #failureWatchers: ((error: Error) => void)[] = []
   #resetCode: number | undefined
   /** Nothing more can be asked of the driver for it: it failed, or a reset was sent. */
   #failed = false
@@ -69,13 +69,16 @@ export class Stream extends Duplex {
   #stockPending = 0
 
   /** @internal */
-  constructor(core: Core, id: number, peer: Peer) {
-    super({ readableHighWaterMark: READABLE_HIGH_WATER_MARK, writableHighWaterMark: WRITABLE_HIGH_WATER_MARK })
+  constructor(core: Core, hold: Hold, peer: Peer, duplex: DuplexSettings) {
+    super(duplex)
+    const { id } = hold
     this.id = id
     this.peer = peer
     this.#core = core
-    this.#send = new SendHalf(id, core)
-    this.#receive = new ReceiveHalf(id, core, this)
+    this.#hold = hold
+    this.#send = new SendHalf(id, core, hold)
+    this.#receive = new ReceiveHalf(id, core, this, hold)
+    hold.begin(this, this.#send)
     this.#recorder = new Recorder(core.records)
   }
 
@@ -99,6 +102,7 @@ export class Stream extends Duplex {
 
   /** What becomes of every transmission from now on: left, could not, will not. Recording costs, so it begins here. */
   completions(): Completions {
+    this.#hold.set(Reason.Recording)
     return this.#recorder.open(() => {
       this.#core.commands.record(this.id)
     })
@@ -180,9 +184,12 @@ export class Stream extends Duplex {
     this.#core.commands.setPriority(this.id, priorityOption('priority', priority))
   }
 
-  /** Both halves as Web Streams. Several times slower than the Duplex itself. */
-  toWeb(): { readable: ReadableStream<Uint8Array>; writable: WritableStream<Uint8Array> } {
-    return Duplex.toWeb(this) as { readable: ReadableStream<Uint8Array>; writable: WritableStream<Uint8Array> }
+  /**
+   * Both halves as Web Streams; several times slower than the Duplex itself. Each half ends by itself, unlike with
+   * `Duplex.toWeb()`. `cancel()` stops reading; `abort(reason)` resets with the reason's integer `errorCode`, else 256.
+   */
+  toWeb(): WebStreams {
+    return webStreams(this)
   }
 
   /**
@@ -250,6 +257,28 @@ export class Stream extends Duplex {
     this.#resetCode ??= resetCodeOf(error)
     if (this.destroyed) this.#endBoth(error, error)
     else this.#fail(error)
+  }
+
+  /** @internal */
+  _whenFailed(run: (error: Error) => void): void {
+    if (this.#failure === undefined) this.#failureWatchers.push(run)
+    else run(this.#failure)
+  }
+
+  /** @internal */
+  get _complete(): boolean {
+    return this.#receive.ended
+  }
+
+  /** Runs when nothing more will come for it, also if it was forgotten. @internal */
+  _whenReleased(run: () => void): void {
+    this.#hold.released = run
+  }
+
+  /** Whether somebody listens may have changed. @internal */
+  _listening(): void {
+    if (this.eventNames().length > 0) this.#hold.set(Reason.Listening)
+    else this.#hold.clear(Reason.Listening)
   }
 
   /** @internal */
@@ -346,7 +375,7 @@ export class Stream extends Duplex {
   #fail(error: Error): void {
     if (this.#failure !== undefined) return
     this.#accepted ??= this.#acceptedBytes()
-    this.#failure = error
+    this.#setFailure(error)
     debug('stream %d: %s', this.id, error.message)
     if (channels.streamError.hasSubscribers) channels.streamError.publish({ stream: this, error })
     const stockWaits = this.#stockPending > 0
@@ -359,9 +388,15 @@ export class Stream extends Duplex {
     }
   }
 
+  #setFailure(error: Error): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    for (const run of this.#failureWatchers) run(error)
+  }
+
   #endBoth(reason: Error, cause: unknown): void {
     this.#accepted ??= this.#acceptedBytes()
-    this.#failure ??= reason
+    this.#setFailure(reason)
     if (!this.#failed) {
       this.#failed = true
       this.#core.commands.reset(this.id, this.#resetCode ?? resetCodeOf(cause))
@@ -400,4 +435,21 @@ export class Stream extends Duplex {
     this.on('error', () => undefined)
     callback(error)
   }
+}
+
+/**
+ * Listeners keep a stream that the program has forgotten. These are all the ways to add and remove one; wrapped here, as
+ * their many signatures say nothing new.
+ */
+for (const name of ['on', 'addListener', 'prependListener', 'off', 'removeListener', 'removeAllListeners'] as const) {
+  const inherited: (...args: never) => Duplex = Duplex.prototype[name]
+  Object.defineProperty(Stream.prototype, name, {
+    value(this: Stream, ...args: never): Stream {
+      inherited.apply(this, args)
+      this._listening()
+      return this
+    },
+    configurable: true,
+    writable: true,
+  })
 }

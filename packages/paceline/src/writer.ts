@@ -1,5 +1,5 @@
 import { RESOLVED, wait } from './abort.js'
-import { AbortError, PacelineError, StreamError } from './errors.js'
+import { AbortError, PacelineError, resetCodeOf, StreamError } from './errors.js'
 import { signalOption, wrongOption, type WaitOptions } from './options.js'
 import type { SendHalf } from './sending.js'
 import type { Stream } from './stream.js'
@@ -80,7 +80,7 @@ export class Writer {
 
   /** Resets the stream, with the reason's integer `errorCode`, else 256. */
   fail(reason?: unknown): void {
-    const error = reason instanceof Error ? reason : new StreamError('ERR_PACELINE_STREAM_ABORTED', undefined, { cause: reason })
+    const error = reason instanceof Error ? reason : new StreamError('ERR_PACELINE_STREAM_ABORTED', undefined, { cause: reason, errorCode: resetCodeOf(reason) })
     this.#stream._abort(error)
   }
 

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Endpoint, readSecretFile } from 'paceline'
-import { jsonLines, paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret } from './helpers/cli.ts'
+import { jsonLines, paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret } from '../e2e/helpers/cli.ts'
 
 const VERDICT = { stored: 0, exists: 1, name: 2, digest: 4, protocol: 5 } as const
 

@@ -4,8 +4,8 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSy
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Endpoint, generateSecret } from 'paceline'
-import { paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret, type Ended } from './helpers/cli.ts'
-import { smallDisk, testWith } from './helpers/needs.ts'
+import { paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret, type Ended } from '../e2e/helpers/cli.ts'
+import { smallDisk, testWith } from '../e2e/helpers/needs.ts'
 
 const LIMIT_MS = 3000
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import test, { type ExecutionContext } from 'ava'
-import { Side } from './helpers/sides.ts'
+import { Side } from '../e2e/helpers/sides.ts'
 
 const MiB = 1 << 20
 const LONG = process.env['PACELINE_LONG_TESTS'] === '1'

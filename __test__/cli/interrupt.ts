@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { ROOT, paceline, processesNaming, run, startReceiver, temporaryFolder, writeRandomFile, writeSecret } from './helpers/cli.ts'
+import { ROOT, paceline, processesNaming, run, startReceiver, temporaryFolder, writeRandomFile, writeSecret } from '../e2e/helpers/cli.ts'
 
 const LIMIT_MS = 1000
 const FILE_BYTES = 50_000_000

@@ -1,7 +1,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { ROOT, run } from './helpers/cli.ts'
+import { ROOT, run } from '../e2e/helpers/cli.ts'
 
 test.serial('the lines of the README work when they are pasted', async (t) => {
   const code = /```js\n(.*?)```/s.exec(readFileSync(join(ROOT, 'README.md'), 'utf8'))?.[1] ?? ''

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import type { ExecutionContext } from 'ava'
 import test from 'ava'
-import { temporaryFolder } from './helpers/cli.ts'
-import { Capture, type Burst } from './helpers/capture.ts'
-import { testWith } from './helpers/needs.ts'
-import { Side } from './helpers/sides.ts'
+import { temporaryFolder } from '../e2e/helpers/cli.ts'
+import { Capture, type Burst } from '../e2e/helpers/capture.ts'
+import { testWith } from '../e2e/helpers/needs.ts'
+import { Side } from '../e2e/helpers/sides.ts'
 
 const MiB = 1 << 20
 const BITRATE = 100e6

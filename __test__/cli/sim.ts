@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { ROOT, lastJson, paceline, run, type Ended } from './helpers/cli.ts'
+import { ROOT, lastJson, paceline, run, type Ended } from '../e2e/helpers/cli.ts'
 
 const LIMIT_MS = 1000
 

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { ROOT, lastJson, run, temporaryFolder, writeRandomFile } from './helpers/cli.ts'
-import type { Report } from './helpers/report.ts'
+import { ROOT, lastJson, run, temporaryFolder, writeRandomFile } from '../e2e/helpers/cli.ts'
+import type { Report } from '../e2e/helpers/report.ts'
 
 const start = (t: ExecutionContext, ...args: string[]) => run(t, process.execPath, [join(ROOT, 'scripts', 'start.mjs'), ...args])
 const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex')

@@ -1,0 +1,64 @@
+import { ReadableStream, WritableStream } from 'node:stream/web'
+import type { Chunks } from './chunks.js'
+import type { Writer } from './writer.js'
+
+/** What is needed of a stream. */
+export interface WebSource {
+  readonly writer: Writer
+  chunks(): Chunks
+  stopReading(): void
+  /** Calls when the stream fails; never keeps it. */
+  _whenFailed(run: (error: Error) => void): void
+  /** Whether everything has arrived that there will be. */
+  readonly _complete: boolean
+}
+
+/** Both halves of a stream, each of which ends by itself. */
+export interface WebStreams {
+  readable: ReadableStream<Uint8Array>
+  writable: WritableStream<Uint8Array>
+}
+
+/**
+ * Web Streams over a stream.
+ *
+ * Not `Duplex.toWeb()`, whose readable side is closed only when the writable one has ended, too: no server could read a
+ * request to its end and then reply. Chunks are copies: whoever transfers one must not take the slab it lay in.
+ */
+export function webStreams(stream: WebSource): WebStreams {
+  const { writer } = stream
+  const chunks = stream.chunks()
+  const readable = new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        stream._whenFailed((error) => {
+          if (!stream._complete) controller.error(error)
+        })
+      },
+      async pull(controller) {
+        const { done, value } = await chunks.next()
+        if (done === true) controller.close()
+        else controller.enqueue(new Uint8Array(value))
+      },
+      cancel() {
+        stream.stopReading()
+      },
+    },
+    { highWaterMark: 0 },
+  )
+  const writable = new WritableStream<Uint8Array>({
+    start(controller) {
+      stream._whenFailed((error) => {
+        controller.error(error)
+      })
+    },
+    write: (chunk) => writer.write(chunk),
+    async close() {
+      await writer.end()
+    },
+    abort(reason) {
+      writer.fail(reason)
+    },
+  })
+  return { readable, writable }
+}
