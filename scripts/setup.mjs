@@ -26,14 +26,14 @@ const steps = [
     name: 'native',
     doing: 'building the native part (Rust, a few minutes the first time)',
     inputs: ['Cargo.toml', 'Cargo.lock', '.cargo', 'rust-toolchain.toml', 'crates', 'packages/paceline/package.json'],
-    outputs: ['packages/paceline/binding/index.js', 'packages/paceline/binding/index.d.ts'],
+    outputs: ['packages/paceline/binding/index.d.ts'],
     require: requireRust,
     command: () => [
       process.execPath,
       // prettier-ignore
-      [bin('@napi-rs/cli', 'dist/cli.js'), 'build', '--platform', '--release', '--esm',
+      [bin('@napi-rs/cli', 'dist/cli.js'), 'build', '--platform', '--release', '--no-js',
         '--manifest-path', '../../crates/node/Cargo.toml', '--package-json-path', 'package.json',
-        '--output-dir', 'binding', '--js', 'index.js', '--dts', 'index.d.ts'],
+        '--output-dir', 'binding', '--dts', 'index.d.ts'],
     ],
     cwd: PACKAGE,
     hint: {
@@ -45,7 +45,7 @@ const steps = [
     name: 'typescript',
     doing: 'compiling TypeScript',
     inputs: ['packages/paceline/src', 'packages/paceline/tsconfig.json', 'tsconfig.base.json', 'packages/paceline/binding/index.d.ts'],
-    outputs: ['packages/paceline/dist/index.js'],
+    outputs: ['packages/paceline/dist/index.js', 'packages/paceline/dist/index.mjs'],
     command: () => [process.execPath, [bin('typescript', 'bin/tsc'), '-p', 'packages/paceline/tsconfig.json']],
   },
 ]

@@ -1,5 +1,6 @@
 // A day of virtual time for two endpoints: streams open, transfer and close in changing weather, and memory must stay flat.
 // usage: npm run soak [-- [--hours N] [--seed S] [--json]]
+import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
 import { root } from './run.mjs'
 
@@ -40,7 +41,7 @@ function parse() {
 }
 
 const { hours, seed, json } = parse()
-const { NativeSoak } = await import(`file://${root}/packages/paceline/binding/index.js`)
+const { NativeSoak } = createRequire(import.meta.url)(`${root}/packages/paceline/dist/addon.cjs`).requireAddon().addon
 
 /** What of this process is in memory, after what JavaScript no longer needs has been given back. */
 function rss() {

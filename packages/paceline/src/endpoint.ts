@@ -1,4 +1,3 @@
-import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { wait } from './abort.js'
 import { DISPOSE_DEADLINE, type CloseResult } from './closing.js'
@@ -283,6 +282,7 @@ async function resolve(host: string, family: 0 | 4 | 6): Promise<Resolved> {
   const literal = isIP(host)
   if (literal !== 0) return { address: host, family: literal }
   try {
+    const { lookup } = await import('node:dns/promises')
     return await lookup(host, { family })
   } catch (error) {
     throw new EndpointError('ERR_PACELINE_RESOLVE', `the name ${JSON.stringify(host)} has no usable address`, { syscall: 'getaddrinfo', cause: error })

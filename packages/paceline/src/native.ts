@@ -1,3 +1,4 @@
+import addonFile from './addon.cjs'
 import type { Driver } from './driver.js'
 import { driverError, EndpointError } from './errors.js'
 import type { EndpointSettings } from './options.js'
@@ -33,7 +34,6 @@ interface NativeBinding {
   NativeDriver: new (options: NativeDriverOptions) => Omit<Driver, 'onWake'>
 }
 
-const BINDING = new URL('../binding/index.js', import.meta.url)
 let loaded: Promise<NativeBinding> | undefined
 
 /**
@@ -42,21 +42,12 @@ let loaded: Promise<NativeBinding> | undefined
  * @throws {EndpointError} `ERR_PACELINE_NATIVE_MISSING`: there is no addon, or it is of another version
  */
 export async function loadAddon<Exports>(...names: readonly (keyof Exports & string)[]): Promise<Exports> {
-  try {
-    // A variable, as the file is made by `napi build`, after this one is checked.
-    const specifier: string = BINDING.href
-    const module = (await import(specifier)) as Partial<Exports> & { default?: Partial<Exports> }
-    const exports = module[names[0] as keyof Exports] === undefined ? (module.default ?? module) : module
-    for (const name of names) if (exports[name] === undefined) throw new TypeError(`the addon has no ${name}`)
-    return exports as Exports
-  } catch (error) {
-    throw new EndpointError(
-      'ERR_PACELINE_NATIVE_MISSING',
-      `the native addon for ${process.platform}-${process.arch} could not be loaded: install without --omit=optional, ` +
-        'or build it with `npm run build` in the repository (needs Rust)',
-      { cause: error },
-    )
-  }
+  const found = addonFile.requireAddon()
+  if (found.addon === undefined) throw missingAddon(found.attempts)
+  const addon = found.addon as Partial<Exports>
+  const missing = names.find((name) => addon[name] === undefined)
+  if (missing !== undefined) throw missingAddon([new TypeError(`the addon has no ${missing}`)])
+  return Promise.resolve(addon as Exports)
 }
 
 /**
@@ -87,4 +78,35 @@ export async function createNativeDriver(settings: EndpointSettings): Promise<Dr
   } catch (error) {
     throw driverError(error, 'ERR_PACELINE_BIND', { address: host, port: settings.port, syscall: 'bind' })
   }
+}
+
+/** Says for which platform there is no addon, and what to do about it. */
+export function missingAddon(attempts: readonly unknown[]): EndpointError {
+  const machine = `${process.platform}-${process.arch}`
+  const libraries = addonFile.BUILDS[machine]
+  const library = process.platform === 'linux' ? libc() : undefined
+  const where = library === undefined ? machine : `${machine} with ${library}`
+  const name = ['paceline', machine, library === undefined ? libraries?.[0] : library.startsWith('glibc') ? 'gnu' : 'musl'].filter(Boolean).join('-')
+  const there = attempts.find((error) => (error as { code?: unknown }).code !== 'MODULE_NOT_FOUND')
+  return new EndpointError(
+    'ERR_PACELINE_NATIVE_MISSING',
+    `no native addon for ${where}: ` +
+      (libraries === undefined
+        ? 'there is no package for this platform, see docs/platforms.md; "npm run build" in the repository builds it (needs Rust)'
+        : there === undefined
+          ? `expected the package ${name}; install without --omit=optional, on this system and processor (not copied from another, ` +
+            'and with a lock file that names it), or build it with "npm run build" in the repository (needs Rust)'
+          : `it does not load (${there instanceof Error ? there.message.split('\n', 1)[0] : String(there)}); ` +
+            `reinstall ${name} in the version of paceline`),
+    { cause: attempts.length === 1 ? attempts[0] : new AggregateError(attempts, 'every way to load it failed') },
+  )
+}
+
+/** Example: `'glibc 2.36'`, `'musl'`. */
+function libc(): string {
+  const { report } = process
+  // Without this the report looks up the name of every open connection.
+  ;(report as { excludeNetwork?: boolean }).excludeNetwork = true
+  const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } }
+  return header?.glibcVersionRuntime === undefined ? 'musl' : `glibc ${header.glibcVersionRuntime}`
 }

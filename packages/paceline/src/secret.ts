@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { OptionError } from './errors.js'
 
@@ -24,7 +23,9 @@ function refuseText(name: string, got: string): OptionError {
 
 /** A new secret: 32 bytes from the operating system's random source. */
 export function generateSecret(): Buffer {
-  return randomBytes(MIN_BYTES)
+  // Not node:crypto, which would be a fifth of the time to import this package (5 of 25 ms); the random source is the same.
+  const bytes = crypto.getRandomValues(new Uint8Array(MIN_BYTES))
+  return Buffer.from(bytes.buffer)
 }
 
 /**

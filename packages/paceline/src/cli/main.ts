@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import addonFile from '../addon.cjs'
 import { ExitCode, UsageError, oneLine, pacelineCode } from './faults.js'
 import { Interrupted } from './interrupt.js'
 import { describeOptions, suggest, type OptionSpecs } from './options.js'
@@ -78,7 +80,7 @@ function help(command: Command): string {
 }
 
 function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  const manifest: unknown = JSON.parse(readFileSync(join(addonFile.packageFolder, 'package.json'), 'utf8'))
   const version = typeof manifest === 'object' && manifest !== null && 'version' in manifest ? manifest.version : undefined
   return typeof version === 'string' ? version : 'unknown'
 }
@@ -126,6 +128,10 @@ function explain(error: unknown): number {
   return ExitCode.Failed
 }
 
-process.exitCode = await run(process.argv.slice(2)).catch(explain)
-// Nothing should be open now. If something is, a command that hangs after its last line would be worse than an abrupt end.
-setTimeout(() => process.exit(), EXIT_GRACE_MS).unref()
+void run(process.argv.slice(2))
+  .catch(explain)
+  .then((code) => {
+    process.exitCode = code
+    // Nothing should be open now. If something is, a command that hangs after its last line would be worse than an abrupt end.
+    setTimeout(() => process.exit(), EXIT_GRACE_MS).unref()
+  })

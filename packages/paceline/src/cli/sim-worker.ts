@@ -34,12 +34,13 @@ function work(simulator: Simulator, job: Job, answer: (answer: Answer) => void):
 
 const port = parentPort
 if (port === null) throw new TypeError('expected to be a worker thread')
-const simulator = await loadSimulator()
-port.on('message', (job: Job) => {
-  try {
-    work(simulator, job, (answer) => port.postMessage(answer))
-    port.postMessage({ kind: 'done' } satisfies Answer)
-  } catch (error) {
-    port.postMessage({ kind: 'broken', what: oneLine(error) } satisfies Answer)
-  }
+void loadSimulator().then((simulator) => {
+  port.on('message', (job: Job) => {
+    try {
+      work(simulator, job, (answer) => port.postMessage(answer))
+      port.postMessage({ kind: 'done' } satisfies Answer)
+    } catch (error) {
+      port.postMessage({ kind: 'broken', what: oneLine(error) } satisfies Answer)
+    }
+  })
 })

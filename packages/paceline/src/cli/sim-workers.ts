@@ -1,8 +1,10 @@
+import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import addonFile from '../addon.cjs'
 import { Fault, oneLine } from './faults.js'
 import type { Answer, Job } from './sim-worker.js'
 
-const SCRIPT = new URL('./sim-worker.js', import.meta.url)
+const SCRIPT = join(addonFile.packageFolder, 'dist', 'cli', 'sim-worker.js')
 
 /** Answers that are results. */
 export type News = Exclude<Answer, { kind: 'done' | 'broken' }>
