@@ -34,17 +34,20 @@ fn wait_for_commands(control: &Control, socket: &UdpSocket) {
     }
 }
 
+/// An application that gives one batch and wakes the worker.
+fn tells_to_shut_down(control: &Arc<Control>) -> thread::JoinHandle<bool> {
+    let control = Arc::clone(control);
+    thread::spawn(move || {
+        control.shared.submit(&mut vec![Command::Shutdown]);
+        control.waker.wake()
+    })
+}
+
 #[test]
 fn r9_no_command_is_slept_over() {
     every_order(|socket| {
         let control = control();
-        let application = {
-            let control = Arc::clone(&control);
-            thread::spawn(move || {
-                control.shared.submit(&mut vec![Command::Shutdown]);
-                control.waker.wake();
-            })
-        };
+        let application = tells_to_shut_down(&control);
         wait_for_commands(&control, socket);
         application.join().unwrap();
     });
@@ -59,13 +62,7 @@ fn r9_no_command_is_slept_over_behind_an_arrival() {
             let control = Arc::clone(&control);
             thread::spawn(move || control.waker.bell().arrive())
         };
-        let application = {
-            let control = Arc::clone(&control);
-            thread::spawn(move || {
-                control.shared.submit(&mut vec![Command::Shutdown]);
-                control.waker.wake();
-            })
-        };
+        let application = tells_to_shut_down(&control);
         let (mut arrived, mut told) = (false, false);
         while !(arrived && told) {
             arrived |= control.waker.bell().receive();
@@ -85,13 +82,7 @@ fn r9_no_command_is_slept_over_behind_an_arrival() {
 fn r9_two_wakes_at_once() {
     every_order(|socket| {
         let control = control();
-        let application = {
-            let control = Arc::clone(&control);
-            thread::spawn(move || {
-                control.shared.submit(&mut vec![Command::Shutdown]);
-                control.waker.wake()
-            })
-        };
+        let application = tells_to_shut_down(&control);
         let owner = {
             let control = Arc::clone(&control);
             thread::spawn(move || control.ask_to_stop())
