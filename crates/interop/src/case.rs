@@ -1,35 +1,7 @@
 //! What is tried: who opens what, with which keys, over which network.
 
+use paceline_wire::{Role, Suite};
 use std::fmt;
-
-/// Role in the handshake that there might have been.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Handshake client.
-    Client,
-    /// Handshake server.
-    Server,
-}
-
-impl Role {
-    /// The other one.
-    #[must_use]
-    pub const fn peer(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-}
-
-/// Cipher suite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suite {
-    /// AES-128-GCM, SHA-256.
-    Aes128,
-    /// AES-256-GCM, SHA-384.
-    Aes256,
-}
 
 /// Who opens the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +83,8 @@ impl fmt::Display for Case {
             Role::Server => "handshake server",
         };
         let suite = match self.suite {
-            Suite::Aes128 => "AES-128",
-            Suite::Aes256 => "AES-256",
+            Suite::Aes128GcmSha256 => "AES-128",
+            Suite::Aes256GcmSha384 => "AES-256",
         };
         write!(f, "{opener}, {role}, {suite}, ")?;
         match self.bytes {
@@ -149,7 +121,7 @@ pub fn all() -> Vec<Case> {
     let openers = [Opener::Ours, Opener::Theirs];
     for opener in openers {
         for role in [Role::Client, Role::Server] {
-            for suite in [Suite::Aes128, Suite::Aes256] {
+            for suite in [Suite::Aes128GcmSha256, Suite::Aes256GcmSha384] {
                 for bytes in [0, 5, 1 << 20, 64 << 20] {
                     cases.push(Case::new(opener, role, suite, bytes));
                 }
@@ -157,11 +129,12 @@ pub fn all() -> Vec<Case> {
         }
     }
     for opener in openers {
-        for (role, suite) in [(Role::Server, Suite::Aes128), (Role::Client, Suite::Aes256)] {
+        for (role, suite) in [(Role::Server, Suite::Aes128GcmSha256), (Role::Client, Suite::Aes256GcmSha384)]
+        {
             let faults = Faults { loss: 150_000, reorder: 50_000, duplicate: 50_000 };
             cases.push(Case { faults, ..Case::new(opener, role, suite, 1 << 20) });
         }
-        let base = Case::new(opener, Role::Client, Suite::Aes128, 1 << 20);
+        let base = Case::new(opener, Role::Client, Suite::Aes128GcmSha256, 1 << 20);
         for loss in [50_000, 150_000] {
             cases.push(Case { faults: Faults { loss, ..Faults::default() }, ..base });
         }
@@ -173,7 +146,7 @@ pub fn all() -> Vec<Case> {
         cases.push(Case { wrong: Some(Wrong::Role), bytes: 5, ..base });
         cases.push(Case { wrong: Some(Wrong::Secret), bytes: 5, ..base });
     }
-    let base = Case::new(Opener::Ours, Role::Server, Suite::Aes256, 1 << 20);
+    let base = Case::new(Opener::Ours, Role::Server, Suite::Aes256GcmSha384, 1 << 20);
     cases.push(Case { first_key_id: 70_000, ..base });
     cases
 }

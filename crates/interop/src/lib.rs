@@ -9,8 +9,10 @@
 
 pub mod case;
 pub mod matrix;
+pub mod nonces;
 pub mod ours;
 pub mod proxy;
+pub mod replay;
 pub mod report;
 pub mod rng;
 pub mod secret_control;

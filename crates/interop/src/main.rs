@@ -3,7 +3,7 @@
 // The program's clock is the real one.
 #![allow(clippy::disallowed_methods)]
 
-use paceline_interop::{case, matrix, report::quoted, secret_control, upstream::Upstream};
+use paceline_interop::{case, matrix, replay, report::Row, secret_control, upstream::Upstream};
 use std::{process::ExitCode, sync::Arc};
 
 struct Arguments {
@@ -64,22 +64,13 @@ async fn main() -> ExitCode {
         let name = name.to_lowercase();
         arguments.words.iter().all(|word| name.contains(word.as_str()))
     };
-    secret_control::play(&upstream, wanted, |row| {
-        let (key, seen) = match &row.result {
-            Ok(seen) => ("seen", seen),
-            Err(error) => ("error", error),
-        };
-        let ok = row.result.is_ok();
-        if arguments.json {
-            let (name, seen) = (quoted(&row.name), quoted(seen));
-            println!("{{\"case\":{name},\"ok\":{ok},\"seconds\":{:.3},\"{key}\":{seen}}}", row.seconds);
-        } else {
-            println!("{} {:7.2} s  {}: {seen}", if ok { "ok    " } else { "FAILED" }, row.seconds, row.name);
-        }
+    let mut tell = |row: Row| {
+        println!("{}", if arguments.json { row.json() } else { row.line() });
         played += 1;
-        failed += u32::from(!ok);
-    })
-    .await;
+        failed += u32::from(row.result.is_err());
+    };
+    secret_control::play(&upstream, wanted, &mut tell).await;
+    replay::play(&upstream, wanted, &mut tell).await;
     if !arguments.json {
         println!("{} of {played} rows passed, seed {}", played - failed, arguments.seed);
     }

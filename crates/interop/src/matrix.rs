@@ -4,7 +4,7 @@ use crate::{
     Rng,
     case::{Case, Opener, Wrong},
     ours::{self, Ours},
-    proxy::Proxy,
+    proxy::{Counts, Proxy, Way},
     report::Report,
     upstream::{Entry, Stream, Upstream},
 };
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use paceline_transport::wire::crypto::{reset_token, sha256};
 use std::{
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -177,11 +177,13 @@ pub async fn play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> Report {
             report.error = Some(error);
         }
     }
-    let happened = |ppm: u32, index: usize| ppm == 0 || faults.is_some_and(|counts| counts[index] > 0);
-    if !(happened(case.faults.loss, 1)
-        && happened(case.faults.reorder, 2)
-        && happened(case.faults.duplicate, 3))
-    {
+    let wanted = case.faults;
+    let happened = |Counts { lost, reordered, duplicated, .. }: &Counts| {
+        [(wanted.loss, lost), (wanted.reorder, reordered), (wanted.duplicate, duplicated)]
+            .into_iter()
+            .all(|(ppm, count)| ppm == 0 || *count > 0)
+    };
+    if wanted.any() && !faults.is_some_and(|ways| ways.iter().all(happened)) {
         report.ok = false;
         report.error = Some(format!("the network did nothing: {faults:?}"));
     }
@@ -190,7 +192,7 @@ pub async fn play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> Report {
 
 type Played = Result<(String, String), String>;
 
-async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, Option<[u64; 4]>) {
+async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, Option<[Counts; 2]>) {
     let mut rng = Rng::new(seed ^ 0x696e_7465_726f_7000);
     let export = fresh_secret();
     let proxy = if case.faults.any() {
@@ -218,11 +220,7 @@ async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, O
             their_export[0] ^= 1;
         }
         let their_role = if case.wrong == Some(Wrong::Role) { case.role } else { case.role.peer() };
-        let their_id = paceline_transport::wire::PathSecret::new(
-            their_export,
-            ours::suite(case.suite),
-            ours::role(their_role),
-        );
+        let their_id = paceline_transport::wire::PathSecret::new(their_export, case.suite, their_role);
         upstream
             .register(&Entry {
                 export: their_export,
@@ -300,15 +298,7 @@ async fn try_play(upstream: &Arc<Upstream>, case: Case, seed: u64) -> (Played, O
         }
     };
     abort.abort();
-    let counts = [proxy, back].into_iter().flatten().fold(None, |sum: Option<[u64; 4]>, proxy| {
-        let counts = &proxy.counts;
-        let [a, b, c, d] = sum.unwrap_or_default();
-        Some([
-            a + counts.seen.load(Ordering::Relaxed),
-            b + counts.lost.load(Ordering::Relaxed),
-            c + counts.reordered.load(Ordering::Relaxed),
-            d + counts.duplicated.load(Ordering::Relaxed),
-        ])
-    });
+    // The one in front of whoever was opened to; the other, if there is one, carries only what goes to a path's address.
+    let counts = back.or(proxy).map(|proxy| [proxy.counts(Way::There), proxy.counts(Way::Back)]);
     (result, counts)
 }

@@ -1,12 +1,12 @@
 //! Our endpoint on a real socket, and an application on it that knows what it expects.
 
-use crate::case::{Role, Suite};
 use bytes::Bytes;
 use paceline_transport::{
     Config, Failure, ResetKey, SECOND,
     app::{Command, Outbox},
     handshake::InjectedPath,
-    wire,
+    stats::EndpointStats,
+    wire::{Role, Suite},
 };
 use paceline_udp::{Options, Runtime};
 use std::{
@@ -20,24 +20,6 @@ const CHUNK: usize = 64 << 10;
 const SEND_BUFFER: u64 = 4 << 20;
 /// The only peer of an endpoint.
 const PEER: u32 = 1;
-
-/// Our suite.
-#[must_use]
-pub const fn suite(suite: Suite) -> wire::Suite {
-    match suite {
-        Suite::Aes128 => wire::Suite::Aes128GcmSha256,
-        Suite::Aes256 => wire::Suite::Aes256GcmSha384,
-    }
-}
-
-/// Our role.
-#[must_use]
-pub const fn role(role: Role) -> wire::Role {
-    match role {
-        Role::Client => wire::Role::Client,
-        Role::Server => wire::Role::Server,
-    }
-}
 
 /// A stream, as the application sees it.
 #[derive(Debug, Default)]
@@ -225,11 +207,16 @@ impl Ours {
         }
     }
 
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> EndpointStats {
+        self.runtime.shared().stats().endpoint
+    }
+
     /// Counters, for a row that failed.
     #[must_use]
     pub fn describe(&self) -> String {
-        let stats = self.runtime.shared().stats();
-        let endpoint = stats.endpoint;
+        let endpoint = self.stats();
         let flows: Vec<String> = self
             .flows
             .iter()
@@ -262,13 +249,13 @@ impl Ours {
 #[must_use]
 pub fn path(
     export: [u8; 32],
-    our_suite: Suite,
-    our_role: Role,
+    suite: Suite,
+    role: Role,
     remote: SocketAddr,
     window: u64,
     mtu: u16,
 ) -> InjectedPath {
-    let mut path = InjectedPath::new(export, suite(our_suite), role(our_role), remote);
+    let mut path = InjectedPath::new(export, suite, role, remote);
     path.peer.initial_max_data = window;
     path.peer.max_datagram = mtu;
     path.confirm_timeout_ns = 3 * SECOND;

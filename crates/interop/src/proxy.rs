@@ -1,4 +1,4 @@
-//! A network that loses, repeats and overtakes datagrams, between two real sockets.
+//! A network that loses, repeats, overtakes and remembers datagrams, between two real sockets.
 
 use crate::{Rng, case::Faults};
 use socket2::SockRef;
@@ -7,7 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -18,27 +18,84 @@ const SOCKET_BUFFER: usize = 4 << 20;
 const MAX_DATAGRAM: usize = 65_535;
 /// Sockets towards the target: one for each source.
 const MAX_SOURCES: usize = 64;
+/// Datagrams that a tape holds; a row that has more is a row that needs none of them.
+const MAX_TAPE: usize = 100_000;
 const MAX_HOLD_US: u64 = 5_000;
 
-/// What was done.
-#[derive(Debug, Default)]
+/// Which way a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the target.
+    There,
+    /// From the target, to whoever sends there.
+    Back,
+}
+
+/// What was done one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Datagrams that came.
-    pub seen: AtomicU64,
+    pub seen: u64,
     /// Lost.
-    pub lost: AtomicU64,
+    pub lost: u64,
     /// Held back.
-    pub reordered: AtomicU64,
+    pub reordered: u64,
     /// Delivered twice.
-    pub duplicated: AtomicU64,
+    pub duplicated: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.seen += other.seen;
+        self.lost += other.lost;
+        self.reordered += other.reordered;
+        self.duplicated += other.duplicated;
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    seen: AtomicU64,
+    lost: AtomicU64,
+    reordered: AtomicU64,
+    duplicated: AtomicU64,
+}
+
+/// Every datagram that came, in order.
+#[derive(Debug, Default)]
+pub struct Tape(Mutex<Vec<(Way, Vec<u8>)>>);
+
+impl Tape {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Way, Vec<u8>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What went that way so far.
+    #[must_use]
+    pub fn all(&self, way: Way) -> Vec<Vec<u8>> {
+        self.lock().iter().filter(|(went, _)| *went == way).map(|(_, datagram)| datagram.clone()).collect()
+    }
+
+    /// How many went that way so far.
+    #[must_use]
+    pub fn count(&self, way: Way) -> usize {
+        self.lock().iter().filter(|(went, _)| *went == way).count()
+    }
+
+    fn add(&self, way: Way, datagram: &[u8]) {
+        let mut tape = self.lock();
+        if tape.len() < MAX_TAPE {
+            tape.push((way, datagram.to_vec()));
+        }
+    }
 }
 
 /// Everything sent to `address` goes to the target, and answers back to where it came from; both ways with faults.
 pub struct Proxy {
     /// Where to send to.
     pub address: SocketAddr,
-    /// What happened so far.
-    pub counts: Arc<Counts>,
+    target: SocketAddr,
+    network: Arc<Network>,
     // Ends with the proxy.
     _tasks: JoinSet<()>,
 }
@@ -46,7 +103,10 @@ pub struct Proxy {
 struct Network {
     faults: Faults,
     rng: Mutex<Rng>,
-    counts: Arc<Counts>,
+    tallies: [Tally; 2],
+    tape: Option<Tape>,
+    /// A socket towards the target for each source.
+    sources: Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>,
 }
 
 async fn bind() -> io::Result<Arc<UdpSocket>> {
@@ -63,45 +123,98 @@ impl Proxy {
     /// # Errors
     /// A socket is refused.
     pub async fn start(target: SocketAddr, faults: Faults, seed: u64) -> io::Result<Self> {
+        Self::run(target, faults, seed, None).await
+    }
+
+    /// In front of `target`: changes nothing, remembers everything.
+    ///
+    /// # Errors
+    /// A socket is refused.
+    pub async fn recording(target: SocketAddr) -> io::Result<Self> {
+        Self::run(target, Faults::default(), 0, Some(Tape::default())).await
+    }
+
+    async fn run(target: SocketAddr, faults: Faults, seed: u64, tape: Option<Tape>) -> io::Result<Self> {
         let front = bind().await?;
         let address = front.local_addr()?;
-        let counts = Arc::new(Counts::default());
-        let network =
-            Arc::new(Network { faults, rng: Mutex::new(Rng::new(seed)), counts: Arc::clone(&counts) });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut backs: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
-            let mut returns = JoinSet::new();
-            let mut buffer = vec![0; MAX_DATAGRAM];
-            loop {
-                let Ok((len, from)) = front.recv_from(&mut buffer).await else { continue };
-                let back = match backs.get(&from) {
-                    Some(back) => Arc::clone(back),
-                    None if backs.len() >= MAX_SOURCES => continue,
-                    None => {
-                        let Ok(back) = bind().await else { continue };
-                        backs.insert(from, Arc::clone(&back));
-                        let (front, back_too) = (Arc::clone(&front), Arc::clone(&back));
-                        let network = Arc::clone(&network);
-                        returns.spawn(async move {
-                            let mut buffer = vec![0; MAX_DATAGRAM];
-                            loop {
-                                let Ok((len, _)) = back_too.recv_from(&mut buffer).await else { continue };
-                                network.carry(&buffer[..len], &front, from).await;
-                            }
-                        });
-                        back
-                    }
-                };
-                network.carry(&buffer[..len], &back, target).await;
-            }
+        let network = Arc::new(Network {
+            faults,
+            rng: Mutex::new(Rng::new(seed)),
+            tallies: Default::default(),
+            tape,
+            sources: Mutex::default(),
         });
-        Ok(Self { address, counts, _tasks: tasks })
+        let mut tasks = JoinSet::new();
+        tasks.spawn(carry_all(front, target, Arc::clone(&network)));
+        Ok(Self { address, target, network, _tasks: tasks })
+    }
+
+    /// What happened so far on one way.
+    #[must_use]
+    pub fn counts(&self, way: Way) -> Counts {
+        let Tally { seen, lost, reordered, duplicated } = &self.network.tallies[way as usize];
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            seen: read(seen),
+            lost: read(lost),
+            reordered: read(reordered),
+            duplicated: read(duplicated),
+        }
+    }
+
+    /// What it remembers, if it does.
+    #[must_use]
+    pub fn tape(&self) -> Option<&Tape> {
+        self.network.tape.as_ref()
+    }
+
+    /// Sends `datagram` to the target from where every source's datagrams come from. Returns how many that were.
+    ///
+    /// # Errors
+    /// The socket says so.
+    pub async fn repeat(&self, datagram: &[u8]) -> io::Result<usize> {
+        let sockets: Vec<_> = self.network.sources().values().cloned().collect();
+        for socket in &sockets {
+            socket.send_to(datagram, self.target).await?;
+        }
+        Ok(sockets.len())
+    }
+}
+
+async fn carry_all(front: Arc<UdpSocket>, target: SocketAddr, network: Arc<Network>) {
+    let mut returns = JoinSet::new();
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        let Ok((len, from)) = front.recv_from(&mut buffer).await else { continue };
+        let known = network.sources().get(&from).cloned();
+        let back = match known {
+            Some(back) => back,
+            None if network.sources().len() >= MAX_SOURCES => continue,
+            None => {
+                let Ok(back) = bind().await else { continue };
+                network.sources().insert(from, Arc::clone(&back));
+                returns.spawn(carry_back(Arc::clone(&back), Arc::clone(&front), from, Arc::clone(&network)));
+                back
+            }
+        };
+        network.carry(Way::There, &buffer[..len], &back, target).await;
+    }
+}
+
+async fn carry_back(back: Arc<UdpSocket>, front: Arc<UdpSocket>, source: SocketAddr, network: Arc<Network>) {
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        let Ok((len, _)) = back.recv_from(&mut buffer).await else { continue };
+        network.carry(Way::Back, &buffer[..len], &front, source).await;
     }
 }
 
 impl Network {
-    async fn carry(&self, datagram: &[u8], socket: &Arc<UdpSocket>, to: SocketAddr) {
+    fn sources(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<UdpSocket>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn carry(&self, way: Way, datagram: &[u8], socket: &Arc<UdpSocket>, to: SocketAddr) {
         let (lost, hold_us, twice) = {
             let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
             let mut happens = |ppm: u32| rng.below(1_000_000) < u64::from(ppm);
@@ -109,13 +222,17 @@ impl Network {
                 (happens(self.faults.loss), happens(self.faults.reorder), happens(self.faults.duplicate));
             (lost, held.then(|| 200 + rng.below(MAX_HOLD_US)), twice)
         };
-        self.counts.seen.fetch_add(1, Ordering::Relaxed);
+        if let Some(tape) = &self.tape {
+            tape.add(way, datagram);
+        }
+        let tally = &self.tallies[way as usize];
+        tally.seen.fetch_add(1, Ordering::Relaxed);
         if lost {
-            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+            tally.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
         if twice {
-            self.counts.duplicated.fetch_add(1, Ordering::Relaxed);
+            tally.duplicated.fetch_add(1, Ordering::Relaxed);
             let _ = socket.send_to(datagram, to).await;
         }
         match hold_us {
@@ -123,7 +240,7 @@ impl Network {
                 let _ = socket.send_to(datagram, to).await;
             }
             Some(hold_us) => {
-                self.counts.reordered.fetch_add(1, Ordering::Relaxed);
+                tally.reordered.fetch_add(1, Ordering::Relaxed);
                 let (socket, datagram) = (Arc::clone(socket), datagram.to_vec());
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_micros(hold_us)).await;

@@ -1,21 +1,21 @@
 //! UnknownPathSecret, StaleKey and ReplayDetected on live streams: each way, with the right authenticator and a wrong one.
 
 use crate::{
-    case::{Role, Suite},
     matrix::fresh_secret,
     ours::{self, Ours},
+    report::{Row, row},
     upstream::{Entry, Stream, Upstream},
 };
 use bytes::Bytes;
 use paceline_transport::wire::{
-    ControlKey, Opener, PathSecret,
+    ControlKey, Opener, PathSecret, Role, Suite,
     crypto::reset_token,
     packet::{secret_control, stream},
 };
 use std::{
     net::{SocketAddr, UdpSocket},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -28,16 +28,6 @@ const OUR_RESET_KEY: [u8; 32] = [0x1f; 32];
 /// So long nothing may happen after a wrong authenticator.
 const QUIET: Duration = Duration::from_millis(700);
 const LONG: Duration = Duration::from_secs(3);
-
-/// One row: its name, and what went wrong.
-pub struct Row {
-    /// The row.
-    pub name: String,
-    /// All of it.
-    pub seconds: f64,
-    /// What was seen.
-    pub result: Result<String, String>,
-}
 
 type Seen = Result<String, String>;
 
@@ -76,7 +66,7 @@ impl Pair {
     fn register(&self, our_token: [u8; 16]) -> Result<(), String> {
         let entry = Entry {
             export: self.export,
-            suite: Suite::Aes128,
+            suite: Suite::Aes128GcmSha256,
             role: Role::Server,
             remote: self.address,
             our_token,
@@ -88,7 +78,7 @@ impl Pair {
     }
 
     fn secret(&self) -> PathSecret {
-        PathSecret::new(self.export, ours::suite(Suite::Aes128), ours::role(Role::Client))
+        PathSecret::new(self.export, Suite::Aes128GcmSha256, Role::Client)
     }
 
     fn path(
@@ -96,7 +86,8 @@ impl Pair {
         first_key_id: u64,
         their_token: Option<[u8; 16]>,
     ) -> paceline_transport::handshake::InjectedPath {
-        let mut path = ours::path(self.export, Suite::Aes128, Role::Client, self.acceptor, WINDOW, MTU);
+        let mut path =
+            ours::path(self.export, Suite::Aes128GcmSha256, Role::Client, self.acceptor, WINDOW, MTU);
         path.first_key_id = first_key_id;
         path.peer_reset_token = their_token;
         path
@@ -206,8 +197,8 @@ async fn forged_to_us(upstream: &Arc<Upstream>, stale: bool, right: bool) -> See
     let mut first = [0; 2_048];
     let len = block_in_place(|| deaf.recv(&mut first)).map_err(text)?;
     let packet = stream::Packet::decode(&first[..len]).map_err(text)?;
-    let other = PathSecret::new([0x55; 32], ours::suite(Suite::Aes128), ours::role(Role::Server));
-    let theirs = PathSecret::new(pair.export, ours::suite(Suite::Aes128), ours::role(Role::Server));
+    let other = PathSecret::new([0x55; 32], Suite::Aes128GcmSha256, Role::Server);
+    let theirs = PathSecret::new(pair.export, Suite::Aes128GcmSha256, Role::Server);
     let key: ControlKey = if right { theirs.control_sealer() } else { other.control_sealer() };
     let mut out = [0; secret_control::MAX_LEN];
     let len = if stale {
@@ -291,7 +282,7 @@ async fn forged_stale_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
     let listener = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
     listener.set_read_timeout(Some(LONG)).map_err(text)?;
     pair.register([0; 16])?;
-    let other = PathSecret::new([0x55; 32], ours::suite(Suite::Aes128), ours::role(Role::Client));
+    let other = PathSecret::new([0x55; 32], Suite::Aes128GcmSha256, Role::Client);
     let secret = pair.secret();
     let key = if right { secret.control_sealer() } else { other.control_sealer() };
     let mut out = [0; secret_control::MAX_LEN];
@@ -313,30 +304,18 @@ async fn forged_stale_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
 
 /// All rows, in order, as they are done.
 pub async fn play(upstream: &Arc<Upstream>, wanted: impl Fn(&str) -> bool, mut tell: impl FnMut(Row)) {
-    macro_rules! row {
-        ($name:expr, $played:expr) => {
-            if wanted($name) {
-                let begin = Instant::now();
-                let result = match tokio::time::timeout(Duration::from_secs(20), $played).await {
-                    Ok(result) => result,
-                    Err(_) => Err("not done".into()),
-                };
-                tell(Row { name: $name.into(), seconds: begin.elapsed().as_secs_f64(), result });
-            }
-        };
-    }
-    row!("UnknownPathSecret from them, right token", unknown_from_them(upstream, true));
-    row!("UnknownPathSecret from them, wrong token", unknown_from_them(upstream, false));
-    row!("StaleKey from them", used_key_id(upstream, 5));
-    row!("ReplayDetected from them", used_key_id(upstream, 70_000));
-    row!("StaleKey to us, right MAC", forged_to_us(upstream, true, true));
-    row!("StaleKey to us, wrong MAC", forged_to_us(upstream, true, false));
-    row!("ReplayDetected to us, right MAC", forged_to_us(upstream, false, true));
-    row!("ReplayDetected to us, wrong MAC", forged_to_us(upstream, false, false));
-    row!("UnknownPathSecret to them, right token", unknown_to_them(upstream, true));
-    row!("UnknownPathSecret to them, wrong token", unknown_to_them(upstream, false));
-    row!("ReplayDetected to them", used_by_them(upstream, false));
-    row!("StaleKey to them", used_by_them(upstream, true));
-    row!("StaleKey to them, right MAC", forged_stale_to_them(upstream, true));
-    row!("StaleKey to them, wrong MAC", forged_stale_to_them(upstream, false));
+    row!(wanted, tell, "UnknownPathSecret from them, right token", unknown_from_them(upstream, true));
+    row!(wanted, tell, "UnknownPathSecret from them, wrong token", unknown_from_them(upstream, false));
+    row!(wanted, tell, "StaleKey from them", used_key_id(upstream, 5));
+    row!(wanted, tell, "ReplayDetected from them", used_key_id(upstream, 70_000));
+    row!(wanted, tell, "StaleKey to us, right MAC", forged_to_us(upstream, true, true));
+    row!(wanted, tell, "StaleKey to us, wrong MAC", forged_to_us(upstream, true, false));
+    row!(wanted, tell, "ReplayDetected to us, right MAC", forged_to_us(upstream, false, true));
+    row!(wanted, tell, "ReplayDetected to us, wrong MAC", forged_to_us(upstream, false, false));
+    row!(wanted, tell, "UnknownPathSecret to them, right token", unknown_to_them(upstream, true));
+    row!(wanted, tell, "UnknownPathSecret to them, wrong token", unknown_to_them(upstream, false));
+    row!(wanted, tell, "ReplayDetected to them", used_by_them(upstream, false));
+    row!(wanted, tell, "StaleKey to them", used_by_them(upstream, true));
+    row!(wanted, tell, "StaleKey to them, right MAC", forged_stale_to_them(upstream, true));
+    row!(wanted, tell, "StaleKey to them, wrong MAC", forged_stale_to_them(upstream, false));
 }

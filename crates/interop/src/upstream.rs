@@ -1,6 +1,6 @@
 //! The original, with a path secret that no TLS handshake made.
 
-use crate::case::{Role, Suite};
+use paceline_wire::{Role, Suite};
 use s2n_quic::server::Name;
 use s2n_quic_core::{
     connection::limits::Limits,
@@ -46,8 +46,8 @@ impl TlsSession for Injected {
 
     fn cipher_suite(&self) -> CipherSuite {
         match self.suite {
-            Suite::Aes128 => CipherSuite::TLS_AES_128_GCM_SHA256,
-            Suite::Aes256 => CipherSuite::TLS_AES_256_GCM_SHA384,
+            Suite::Aes128GcmSha256 => CipherSuite::TLS_AES_128_GCM_SHA256,
+            Suite::Aes256GcmSha384 => CipherSuite::TLS_AES_256_GCM_SHA384,
         }
     }
 

@@ -4,6 +4,7 @@ use crate::{
     frames,
     keys::{Keys, their_varint},
     tally::{Tally, Way},
+    tamper,
 };
 use paceline_interop::Rng;
 use paceline_wire::{
@@ -102,20 +103,6 @@ fn expect(fields: &Fields, packet: &[u8]) {
     assert_eq!(theirs.application_header(), fields.application_header);
 }
 
-fn tamper(rng: &mut Rng, packet: &[u8], authentic: impl Fn(&[u8]) -> bool, tally: &mut Tally) {
-    assert!(authentic(packet));
-    let mut bad = packet.to_vec();
-    if rng.one_in(3) {
-        bad.truncate(usize::try_from(rng.below(packet.len() as u64)).unwrap());
-        tally.note("truncated");
-    } else {
-        let bit = rng.below(packet.len() as u64 * 8);
-        bad[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
-        tally.note("tampered");
-    }
-    assert!(!authentic(&bad));
-}
-
 pub(crate) fn both_ways(keys: &Keys, rng: &mut Rng, tally: &mut Tally) {
     for _ in 0..PACKETS {
         let fields = Fields::new(keys, rng, true);
@@ -126,14 +113,14 @@ pub(crate) fn both_ways(keys: &Keys, rng: &mut Rng, tally: &mut Tally) {
             assert_eq!(fields.encode_ours(&keys.stream.control_open), packet);
             tally.note("the same bytes from both");
         }
-        tamper(rng, &packet, |packet| authentic_ours(keys, packet), tally);
+        tamper::refused(rng, &packet, |packet| authentic_ours(keys, packet), tally);
         tally.packet("control", Way::FromThem, &keys.name);
 
         let fields = Fields::new(keys, rng, false);
         let packet = fields.encode_ours(&keys.stream.control_seal);
         expect(&fields, &packet);
         frames::compare(&fields.control_data, tally);
-        tamper(rng, &packet, |packet| authentic_theirs(keys, packet), tally);
+        tamper::refused(rng, &packet, |packet| authentic_theirs(keys, packet), tally);
         tally.packet("control", Way::ToThem, &keys.name);
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     frames,
     keys::{Keys, their_varint},
     tally::{Tally, Way},
+    tamper,
 };
 use paceline_interop::Rng;
 use paceline_wire::{
@@ -121,21 +122,13 @@ fn expect(fields: &Fields, packet: &[u8]) {
     assert_eq!(theirs.payload().len(), fields.payload.len());
 }
 
-fn tamper(rng: &mut Rng, packet: &[u8], open: impl Fn(&[u8]) -> Option<Vec<u8>>, tally: &mut Tally) {
-    let mut bad = packet.to_vec();
-    let bit = rng.below(packet.len() as u64 * 8);
-    bad[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
-    assert_eq!(open(&bad), None);
-    tally.note("tampered");
-}
-
 pub(crate) fn both_ways(keys: &Keys, rng: &mut Rng, tally: &mut Tally) {
     for _ in 0..PACKETS {
         let fields = Fields::new(keys, rng, true);
         let packet = fields.encode_theirs(keys);
         expect(&fields, &packet);
         assert_eq!(open_ours(keys, &packet).as_ref(), Some(&fields.payload));
-        tamper(rng, &packet, |packet| open_ours(keys, packet), tally);
+        tamper::refused(rng, &packet, |packet| open_ours(keys, packet).is_some(), tally);
         tally.packet("datagram", Way::FromThem, &keys.name);
 
         let fields = Fields::new(keys, rng, false);
@@ -144,7 +137,7 @@ pub(crate) fn both_ways(keys: &Keys, rng: &mut Rng, tally: &mut Tally) {
         assert_eq!(datagram::seal(&fields.header, key, &fields.payload, &mut packet).unwrap(), packet.len());
         expect(&fields, &packet);
         assert_eq!(open_theirs(keys, &packet).as_ref(), Some(&fields.payload));
-        tamper(rng, &packet, |packet| open_theirs(keys, packet), tally);
+        tamper::refused(rng, &packet, |packet| open_theirs(keys, packet).is_some(), tally);
         tally.packet("datagram", Way::ToThem, &keys.name);
     }
 }

@@ -11,6 +11,7 @@ mod keys;
 mod secret_control;
 mod stream;
 mod tally;
+mod tamper;
 
 use keys::Keys;
 use paceline_interop::Rng;

@@ -4,6 +4,7 @@ use crate::{
     frames,
     keys::{Keys, their_varint},
     tally::{Tally, Way},
+    tamper,
 };
 use core::convert::Infallible;
 use paceline_interop::Rng;
@@ -370,18 +371,8 @@ fn their_mask(keys: &Keys, packet: &mut [u8], original: u64, number: u64) {
 }
 
 /// Whatever is changed, nobody opens it; what ours takes apart, theirs takes apart alike.
-fn tamper(keys: &Keys, rng: &mut Rng, packet: &[u8], way: Way, tally: &mut Tally) {
-    let mut bad = packet.to_vec();
-    if rng.one_in(3) {
-        bad.truncate(usize::try_from(rng.below(packet.len() as u64)).unwrap());
-        tally.note("truncated");
-    } else {
-        let bit = rng.below(packet.len() as u64 * 8);
-        // Headers are short: half of the flips are there.
-        let bit = if rng.one_in(2) { bit % (60 * 8) } else { bit };
-        bad[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
-        tally.note("tampered");
-    }
+fn refused(keys: &Keys, rng: &mut Rng, packet: &[u8], way: Way, tally: &mut Tally) {
+    let bad = tamper::changed(rng, packet, tally);
     if let Ok(ours) = Packet::decode(&bad) {
         let theirs = decode_theirs(&bad).expect("ours takes what theirs does not");
         assert_eq!(ours.number(), theirs.packet_number.as_u64());
@@ -415,7 +406,7 @@ fn from_them(keys: &Keys, rng: &mut Rng, number: u64, tally: &mut Tally) {
     expect(keys, &fields, &packet, Way::FromThem, Space::Stream, number);
     let last =
         if fields.reliable { retransmit(keys, rng, &fields, &packet, Way::FromThem, tally) } else { packet };
-    tamper(keys, rng, &last, Way::FromThem, tally);
+    refused(keys, rng, &last, Way::FromThem, tally);
     tally.packet("stream", Way::FromThem, &keys.name);
     if keys.is_behind() {
         tally.note("opened one phase ahead");
@@ -436,7 +427,7 @@ fn to_them(keys: &mut Keys, rng: &mut Rng, number: u64, tally: &mut Tally) {
     assert_eq!(len, packet.len());
     expect(keys, &fields, &packet, Way::ToThem, Space::Stream, number);
     let last = retransmit(keys, rng, &fields, &packet, Way::ToThem, tally);
-    tamper(keys, rng, &last, Way::ToThem, tally);
+    refused(keys, rng, &last, Way::ToThem, tally);
     tally.packet("stream", Way::ToThem, &keys.name);
 }
 
@@ -461,7 +452,7 @@ fn probe(keys: &Keys, rng: &mut Rng, number: u64, way: Way, tally: &mut Tally) {
         tally.note("the same bytes from both");
     }
     expect(keys, &fields, &packet, way, Space::Recovery, number);
-    tamper(keys, rng, &packet, way, tally);
+    refused(keys, rng, &packet, way, tally);
     tally.packet("probe", way, &keys.name);
 }
 
