@@ -1,6 +1,7 @@
 // What the long checks share. They are plain JavaScript over the built package, so that every Node runs them, and each
 // prints one line of JSON: `{ ok, faults, … }`. usage: node r12.mjs [NAME=NUMBER…]
 import { readdirSync, readlinkSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { Endpoint, generateSecret } from 'paceline'
@@ -8,9 +9,8 @@ import { Endpoint, generateSecret } from 'paceline'
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc')
 
-const binding = new URL('../../../packages/paceline/binding/index.js', import.meta.url)
 /** What of the addon is alive in this process. */
-export const { nativeLiveness } = await import(binding.href)
+export const { nativeLiveness } = createRequire(import.meta.url)('../../../packages/paceline/dist/addon.cjs').requireAddon().addon
 
 export const NOTHING_ALIVE = { drivers: 0, threads: 0, pools: 0, lentDescriptors: 0, poolBytes: 0 }
 
