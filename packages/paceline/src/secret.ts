@@ -1,4 +1,3 @@
-import { readFile, stat } from 'node:fs/promises'
 import { OptionError } from './errors.js'
 
 const PREFIX = 'paceline1:'
@@ -97,6 +96,8 @@ export function parseSecret(text: string, name = 'secret'): Buffer[] {
  * @throws {OptionError} `ERR_PACELINE_SECRET`, and what `fs.readFile` throws
  */
 export async function readSecretFile(path: string): Promise<Buffer[]> {
+  // Not at the top, where it would be a part of the time to import this package.
+  const { readFile, stat } = await import('node:fs/promises')
   const [text, { mode }] = await Promise.all([readFile(path, 'utf8'), stat(path)])
   if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
     process.emitWarning(`the secret file ${path} can be read by others: chmod 600 ${path}`, { code: 'PACELINE_SECRET_READABLE' })

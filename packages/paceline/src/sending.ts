@@ -88,6 +88,13 @@ export class SendHalf implements Spender {
     return Math.max(0, Math.min(this.#link.sendBufferBytes - own, this.#link.budget.room(own)))
   }
 
+  /** The same for somebody who asks instead of waiting: what little room there is as far as known, is asked about. */
+  askRoom(): number {
+    const { room } = this
+    if (room < this.#link.sendBufferBytes / 2 && this.#failure === undefined) this.#waitForRoom()
+    return room
+  }
+
   /** Hands the chunk over if nobody waits and all of it has room. */
   tryWrite(chunk: Uint8Array): boolean {
     if (this.#failure !== undefined || this.#queue.length > 0 || chunk.length > this.room) return false

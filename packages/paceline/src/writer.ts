@@ -23,11 +23,14 @@ export class Writer {
     this.#send = send
   }
 
-  /** Bytes that can be written now without waiting; 0 after `end()`; `null` once the stream has failed. */
+  /**
+   * Bytes that can be written now without waiting, as far as known: asking also asks the worker, whose answer comes with a
+   * later turn of the event loop. 0 after `end()`; `null` once the stream has failed.
+   */
   get desiredSize(): number | null {
     if (this.#send.failure !== undefined) return null
     if (this.#stream.writableEnded) return 0
-    return this.#send.pendingBytes > 0 ? 0 : Math.max(0, this.#send.room - this.#stream.writableLength)
+    return this.#send.pendingBytes > 0 ? 0 : Math.max(0, this.#send.askRoom() - this.#stream.writableLength)
   }
 
   /**

@@ -1,0 +1,32 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import test from 'ava'
+import { Endpoint, generateSecret } from 'paceline'
+
+test('desiredSize comes back for a writer that only asks and never waits', async (t) => {
+  const secret = generateSecret()
+  const receiver = await Endpoint.listen({ host: '127.0.0.1', port: 0, secret })
+  const sender = await Endpoint.bind({ host: '127.0.0.1', sendBufferBytes: 64 << 10 })
+  t.teardown(async () => Promise.all([sender.close(), receiver.close()]))
+  let received = 0
+  const reading = (async () => {
+    for await (const stream of receiver) {
+      for await (const chunk of stream) received += chunk.length
+      await stream.close()
+      return
+    }
+  })()
+  const peer = await sender.connect('127.0.0.1', receiver.address.port, { secret })
+  const stream = peer.openStream()
+  const line = Buffer.alloc(1000)
+  let written = 0
+  for (let tries = 0; written < 500 && tries < 2_000; tries++) {
+    if ((stream.writer.desiredSize ?? 0) >= line.length) {
+      written += 1
+      void stream.writer.write(line)
+    } else await sleep(1)
+  }
+  t.is(written, 500, 'seven send buffers of lines')
+  t.is((await stream.close()).undelivered, 0)
+  await reading
+  t.is(received, 500_000)
+})
