@@ -30,6 +30,7 @@ const _: () = assert!(!paceline_transport::PLANTED, "bugs for the simulator to f
 mod clock;
 mod commands;
 mod config;
+mod doctor;
 mod doorbell;
 mod driver;
 mod errors;

@@ -39,6 +39,8 @@ mod linux;
 mod models;
 #[cfg(any(not(target_os = "linux"), feature = "portable"))]
 mod portable;
+#[cfg(not(loom))]
+pub mod probe;
 mod receive;
 mod registry;
 mod runtime;

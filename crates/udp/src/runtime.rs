@@ -275,13 +275,21 @@ fn run<B: Body>(mut body: B, control: &Control, doorbell: &impl Fn()) {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn prepare_thread(control: &Control) {
-    // Timer slack: the default of 50 µs doubles the median lateness (reference/limits.md, "Waiting").
-    let (sharp_timers, raised_priority) = crate::sys::sharpen_thread(NICE);
+    let (sharp_timers, raised_priority) = sharpen();
     control.sharp_timers.store(sharp_timers, Ordering::Relaxed);
     control.raised_priority.store(raised_priority, Ordering::Relaxed);
 }
 
+/// What a worker's thread does first. Returns whether it has sharp timers and the priority it wants.
+#[cfg(target_os = "linux")]
+pub(crate) fn sharpen() -> (bool, bool) {
+    // Timer slack: the default of 50 µs doubles the median lateness (reference/limits.md, "Waiting").
+    crate::sys::sharpen_thread(NICE)
+}
+
+/// There is nothing to do.
 #[cfg(not(target_os = "linux"))]
-fn prepare_thread(_: &Control) {}
+pub(crate) fn sharpen() -> (bool, bool) {
+    (false, false)
+}

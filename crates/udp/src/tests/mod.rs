@@ -4,6 +4,7 @@ mod arrivals;
 mod departures;
 mod faults;
 mod lifecycle;
+mod probe;
 mod waiting;
 
 use crate::{

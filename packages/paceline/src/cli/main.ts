@@ -1,6 +1,4 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import addonFile from '../addon.cjs'
+import { doctorNotes, doctorOptions, doctorUsage, runDoctor } from './doctor.js'
 import { ExitCode, UsageError, oneLine, pacelineCode } from './faults.js'
 import { Interrupted } from './interrupt.js'
 import { describeOptions, suggest, type OptionSpecs } from './options.js'
@@ -9,6 +7,7 @@ import { recvOptions, recvUsage, runRecv } from './recv.js'
 import { runSecret } from './secret.js'
 import { runSend, sendOptions, sendUsage } from './send.js'
 import { runSim, simOptions, simUsage } from './sim.js'
+import { packageVersion } from './version.js'
 
 /** What is still open when a command is done has this long to end by itself. */
 const EXIT_GRACE_MS = 500
@@ -47,6 +46,13 @@ const commands: Readonly<Record<string, Command>> = {
       return ExitCode.Ok
     },
   },
+  doctor: {
+    summary: 'look for what slows paceline down on this machine, and how to mend it',
+    usage: doctorUsage,
+    options: doctorOptions,
+    notes: doctorNotes,
+    run: runDoctor,
+  },
   sim: {
     summary: 'run simulated worlds with faults, and check every promise',
     usage: simUsage,
@@ -77,12 +83,6 @@ ${EXIT_CODES}`
 
 function help(command: Command): string {
   return `${command.summary}\n\nusage: ${command.usage}\n\n${describeOptions(command.options)}\n${command.notes}\n${EXIT_CODES}`
-}
-
-function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(join(addonFile.packageFolder, 'package.json'), 'utf8'))
-  const version = typeof manifest === 'object' && manifest !== null && 'version' in manifest ? manifest.version : undefined
-  return typeof version === 'string' ? version : 'unknown'
 }
 
 async function run(args: readonly string[]): Promise<number> {

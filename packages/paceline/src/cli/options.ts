@@ -1,8 +1,12 @@
+import { isIP } from 'node:net'
 import { parseArgs } from 'node:util'
 import { UsageError } from './faults.js'
+import { PLAIN_COLUMNS, beside } from './layout.js'
 
 /** One option of a command: how it is written, and what `--help` says of it. */
 export interface OptionSpec {
+  /** One letter that means the same. */
+  readonly short?: string
   /** What stands for the value in `--help`; without it the option is a switch. */
   readonly value?: string
   readonly help: string
@@ -22,7 +26,10 @@ export function parseOptions(command: string, specs: OptionSpecs, args: readonly
   const { tokens } = parseArgs({
     args: [...args],
     options: Object.fromEntries(
-      Object.entries(specs).map(([name, spec]) => [name, { type: spec.value === undefined ? 'boolean' : 'string' } as const]),
+      Object.entries(specs).map(([name, { value, short }]) => [
+        name,
+        { type: value === undefined ? ('boolean' as const) : ('string' as const), ...(short !== undefined && { short }) },
+      ]),
     ),
     allowPositionals: true,
     strict: false,
@@ -121,9 +128,20 @@ export function address(command: string, text: string): { host: string; port: nu
   throw new UsageError(`expected HOST:PORT (10.0.0.2:4433, [::1]:4433), got "${text}"`, command)
 }
 
+/** `HOST[:PORT]`: a bare IPv6 address needs no brackets where no port follows. */
+export function addressOr(command: string, text: string, fallback: number): { host: string; port: number } {
+  if (isIP(text) === 6) return { host: text, port: fallback }
+  const bare = /^(?:\[([\da-fA-F:.]+(?:%\w+)?)\]|([^:[\]\s/]+))$/.exec(text)
+  const host = bare?.[1] ?? bare?.[2]
+  return host === undefined ? address(command, text) : { host, port: fallback }
+}
+
+/** Wider options stand on a line of their own. */
+const MOST_LEFT = 26
+
 /** The part of `--help` about options, in columns. */
 export function describeOptions(specs: OptionSpecs): string {
-  const rows = Object.entries(specs).map(([name, spec]) => [`--${name}${spec.value === undefined ? '' : ` ${spec.value}`}`, spec.help] as const)
-  const width = Math.max(...rows.map(([left]) => left.length))
-  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}\n`).join('')
+  const rows = Object.entries(specs).map(([name, spec]) => [`  ${spec.short === undefined ? '' : `-${spec.short}, `}--${name}${spec.value === undefined ? '' : ` ${spec.value}`}`, spec.help] as const)
+  const width = Math.min(MOST_LEFT, Math.max(...rows.map(([left]) => left.length))) + 2
+  return rows.map(([left, right]) => (left.length + 2 > width ? `${left}\n${beside('', width, right, PLAIN_COLUMNS)}` : beside(left, width, right, PLAIN_COLUMNS))).join('')
 }

@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from 'node:util'
 
-type Colour = 'red' | 'green' | 'yellow' | 'dim'
-const CODES: Readonly<Record<Colour, readonly [number, number]>> = { red: [31, 39], green: [32, 39], yellow: [33, 39], dim: [2, 22] }
+export type Colour = 'red' | 'green' | 'yellow' | 'dim' | 'bold'
+const CODES: Readonly<Record<Colour, readonly [number, number]>> = { red: [31, 39], green: [32, 39], yellow: [33, 39], dim: [2, 22], bold: [1, 22] }
 
 /** Colours only where a person looks on, and wants them (https://no-color.org). */
 export function paint(colour: Colour, text: string, stream: { isTTY?: boolean } = process.stderr): string {
@@ -50,4 +50,10 @@ export function time(seconds: number): string {
   if (whole < 60) return `${whole} s`
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60]
   return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)} h` : `${minutes}:${two(whole % 60)} min`
+}
+
+/** Memory, in powers of 1024: `4 MiB`, `208 KiB`. */
+export function binarySize(bytes: number): string {
+  const power = Math.min(4, Math.max(0, Math.floor(Math.log2(Math.max(1, bytes)) / 10)))
+  return `${Number((bytes / 1024 ** power).toFixed(1))} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]}`
 }
