@@ -41,9 +41,9 @@ test('write: a chunk of which a part has gone resets the stream with the code of
 
 test('write: a signal that was aborted before hands nothing over', async (t) => {
   const { local } = await joinStreams(t)
-  const { bytesWritten } = local.stats
+  const { bytesWritten } = local.stats()
   await t.throwsAsync(local.writer.write('x', { signal: AbortSignal.abort(reason) }), abortion)
-  t.is(local.stats.bytesWritten, bytesWritten)
+  t.is(local.stats().bytesWritten, bytesWritten)
   t.false(local.destroyed)
 })
 

@@ -84,7 +84,7 @@ test('destroy() rejects every wait', async (t) => {
   for (const wait of waits) t.is(await state(wait), 'pending')
   sender.destroy()
   for (const wait of waits) await t.throwsAsync(wait, { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
-  t.deepEqual(await local.close(), { acknowledged: local.stats.bytesAcknowledged, undelivered: (1 << 20) + 1 - local.stats.bytesAcknowledged })
+  t.deepEqual(await local.close(), { acknowledged: local.stats().bytesAcknowledged, undelivered: (1 << 20) + 1 - local.stats().bytesAcknowledged })
   await peer.closed
   lonely.destroy()
   await t.throwsAsync(connecting, { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })

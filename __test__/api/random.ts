@@ -148,7 +148,7 @@ for (let seed = 1; seed <= 30; seed += 1) {
     t.deepEqual(faults, [])
     t.true(acknowledged.some((bytes) => bytes > 0), 'somebody got through')
     for (const stream of local) {
-      const { bytesAcknowledged, bytesWritten } = stream.stats
+      const { bytesAcknowledged, bytesWritten } = stream.stats()
       t.true(bytesAcknowledged <= bytesWritten)
     }
     t.true(senderDriver.maxUnsealed <= senderDriver.settings.sendBufferBytes)

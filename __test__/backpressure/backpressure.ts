@@ -63,7 +63,7 @@ for (const lane of ['nobody', 'iterator', 'paused', 'readable'] as const) {
     t.is(await state(writing), 'pending')
     t.true(receiverDriver.maxUnconsumed <= window, `${receiverDriver.maxUnconsumed} unconsumed`)
     // What the Readable has taken is bounded by its high-water mark and one chunk.
-    const { bytesReceived } = remote.stats
+    const { bytesReceived } = remote.stats()
     t.true(bytesReceived <= window + remote.readableHighWaterMark + 256 * KiB, `${bytesReceived} received`)
     t.true(remote.readableLength <= remote.readableHighWaterMark + 64 * KiB, `${remote.readableLength} in the Readable`)
     remote.removeAllListeners('readable')
@@ -79,7 +79,7 @@ test('a small chunk kept unread does not pin its slab', async (t) => {
   await slow.writer.write('kept')
   const slowRemote = (await accepted).value
   if (slowRemote === undefined) throw new Error('no stream came')
-  await until(t, () => slowRemote.stats.bytesReceived === 4, 'the small chunk has come')
+  await until(t, () => slowRemote.stats().bytesReceived === 4, 'the small chunk has come')
   // Enough through the same slab that it is replaced.
   const [, got] = await Promise.all([local.writer.write(Buffer.alloc(1 << 20)).then(() => local.writer.end()), readAll(remote)])
   t.is(got.length, 1 << 20)

@@ -17,7 +17,7 @@ test('every transmission is in one entry or counted as unrecorded, and the packe
   local.resume()
   await local.writer.write(Buffer.alloc(100_000))
   await local.flush()
-  const before = local.stats.bytesWritten
+  const before = local.stats().bytesWritten
   const completions = local.completions()
   const counting = all(completions)
   await local.writer.write(Buffer.alloc(1_000_000))
@@ -43,7 +43,7 @@ test('every transmission is in one entry or counted as unrecorded, and the packe
       offset += packet.length
     }
   }
-  t.is(offset, local.stats.bytesWritten)
+  t.is(offset, local.stats().bytesWritten)
   t.is(entries.flatMap(({ packets }) => packets).filter(({ fin }) => fin).length, 1)
 })
 

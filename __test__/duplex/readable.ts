@@ -192,7 +192,7 @@ test('isReadable, isErrored, readableAborted, readableDidRead', async (t) => {
   t.false(remote.readableDidRead)
   remote.resume()
   await local.writer.write('x')
-  await until(t, () => remote.stats.bytesRead === 2, 'it was read')
+  await until(t, () => remote.stats().bytesRead === 2, 'it was read')
   t.true(remote.readableDidRead)
   remote.on('error', () => undefined)
   remote.destroy(new Error('mine'))

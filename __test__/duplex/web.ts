@@ -55,7 +55,7 @@ test('nothing is read ahead of who reads, and a writer waits for room', async (t
   const writing = writer.write(new Uint8Array(2 << 20))
   await turns(30)
   t.is(await state(writing), 'pending')
-  t.is(remote.stats.bytesRead, 1)
+  t.is(remote.stats().bytesRead, 1)
   t.true(receiverDriver.maxUnconsumed <= window)
   let bytes = 0
   while (bytes < 2 << 20) bytes += (await reader.read()).value?.length ?? Infinity
@@ -98,7 +98,7 @@ test('a reset is the error of both halves, also if nobody waits', async (t) => {
 test('what has arrived whole is read although the stream failed afterwards', async (t) => {
   const { local, remote, receiverDriver } = await joinStreams(t)
   local.end('whole')
-  await until(t, () => remote.stats.bytesReceived === 6, 'everything has come')
+  await until(t, () => remote.stats().bytesReceived === 6, 'everything has come')
   await turns(3)
   const { readable, writable } = remote.toWeb()
   receiverDriver.failStream(remote.id, 5)

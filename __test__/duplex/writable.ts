@@ -70,7 +70,7 @@ test('cork gathers, uncork sends: as often as it was corked', async (t) => {
   for (let count = 0; count < 10; count += 1) local.write('x')
   await turns(3)
   t.is(local.writableLength, 10)
-  t.is(local.stats.bytesWritten, HELLO.length + 10)
+  t.is(local.stats().bytesWritten, HELLO.length + 10)
   t.is(senderDriver.submits + senderDriver.writes, submits + writes)
   local.uncork()
   await turns(3)

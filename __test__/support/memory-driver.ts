@@ -1,5 +1,6 @@
 import { Event, FailureNumber, Op, type Driver, type DriverConnectOptions, type DriverInjectOptions, type DriverPathStats, type DriverStats } from '../../packages/paceline/src/driver.js'
 import type { EndpointSettings } from '../../packages/paceline/src/options.js'
+import { noPathStats, noStats } from '../../packages/paceline/src/stats.js'
 
 /** Bytes of a packet and packets of a burst, as the real transport has them. */
 const PAYLOAD = 1408
@@ -78,6 +79,8 @@ class End {
   wantRoom: number | undefined
   wantAcknowledged: number | undefined
   packetNumber = 0
+  packets = 0
+  retransmitted = 0
   // Receiving
   received = 0
   consumed = 0
@@ -114,6 +117,9 @@ export class MemoryDriver implements Driver {
   onWake: (() => void) | undefined
   closed = false
   referenced = true
+  /** What `stats()` and `peerStats()` show besides zeros: tests set it. */
+  counts: Partial<DriverStats> = {}
+  pathCounts: Partial<DriverPathStats> = {}
   acceptLimit = 0
   /** Every submit, for tests of the encoding. */
   submits = 0
@@ -220,15 +226,11 @@ export class MemoryDriver implements Driver {
   }
 
   stats(): DriverStats {
-    const zero = Object.fromEntries(
-      ['transmissions', 'packets', 'sent', 'failed', 'cancelled', 'controlTransmissions', 'bytesSent', 'bytesReceived', 'packetsReceived',
-        'packetsDropped', 'packetsRetransmitted', 'packetsLost', 'paths', 'poolLent', 'poolCapacityBytes', 'poolExhausted'].map((key) => [key, 0]),
-    ) as unknown as DriverStats
-    return { ...zero, streams: this.#ends.size, departureErrorUs: { p50: 0, p99: 0 } }
+    return { ...noStats(), ...this.counts, streams: this.#ends.size }
   }
 
-  peerStats(): DriverPathStats | undefined {
-    return undefined
+  peerStats(id: number): DriverPathStats | undefined {
+    return this.#peers.has(id) ? { ...noPathStats(), ...this.pathCounts } : undefined
   }
 
   peerAddress(id: number): { address: string; port: number } | undefined {
@@ -405,6 +407,9 @@ export class MemoryDriver implements Driver {
   #record(end: End, offset: number, size: number, fin: boolean, errno: number, flags: number): void {
     end.transmissions += 1
     end.completed += 1
+    const count = Math.max(1, Math.ceil(size / PAYLOAD))
+    end.packets += count
+    if ((flags & 2) !== 0) end.retransmitted += count
     if (!end.recording) {
       end.unrecorded += 1
       return
@@ -482,7 +487,8 @@ export class MemoryDriver implements Driver {
   }
 
   #tellProgress(end: End): void {
-    this.#tell([Event.Progress, 6, end.id, end.sealed, end.acknowledged, end.finAcknowledged ? 1 : 0])
+    const sent = [end.transmissions, end.packets, end.retransmitted, end.retransmitted * PAYLOAD, 0]
+    this.#tell([Event.Progress, 11, end.id, end.sealed, end.acknowledged, end.finAcknowledged ? 1 : 0, ...sent])
   }
 
   #maybeClose(end: End): void {

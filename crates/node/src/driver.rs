@@ -10,11 +10,9 @@ use crate::{
     injected::DriverInjectOptions,
     live,
     news::{Drain, MIN_RING_ELEMENTS, News, NoRoom},
-    options::{
-        self, DriverConnectOptions, DriverOptions, DriverPathStats, DriverStats, LocalAddress,
-        NativeLiveness, RemoteAddress,
-    },
+    options::{self, DriverConnectOptions, DriverOptions, LocalAddress, NativeLiveness, RemoteAddress},
     ring::Ring,
+    stats::{DriverPathStats, DriverStats},
     teardown::{EndsWithEnvironment, Hook},
 };
 use napi::{
@@ -24,8 +22,8 @@ use napi::{
     },
 };
 use napi_derive::napi;
-use paceline_transport::{app::Command, stats::Stats};
-use paceline_udp::{Options, Runtime};
+use paceline_transport::{app::Command, handshake, stats::EndpointStats};
+use paceline_udp::{Counters, Options, Runtime};
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// A UDP socket, a thread, packet memory.
@@ -43,7 +41,21 @@ struct State {
     local: SocketAddr,
     line: Line,
     /// What `stats()` shows after the end.
-    last: Stats,
+    last: Counted,
+}
+
+/// What an endpoint counted.
+#[derive(Default)]
+struct Counted {
+    endpoint: EndpointStats,
+    handshake: handshake::Counters,
+    socket: Counters,
+}
+
+impl From<&Counted> for DriverStats {
+    fn from(counted: &Counted) -> Self {
+        Self::new(&counted.endpoint, &counted.handshake, &counted.socket)
+    }
 }
 
 struct Open {
@@ -92,12 +104,14 @@ impl Open {
     }
 
     /// The worker's newest counters, with what is known better here.
-    fn stats(&self) -> Stats {
-        let mut stats = self.runtime.shared().stats();
+    fn stats(&self) -> Counted {
+        let (mut endpoint, handshake) = self.runtime.shared().endpoint_stats();
         let pool = self.runtime.pool().stats();
-        stats.endpoint.pool_lent = pool.lent as u64;
-        stats.endpoint.pool_capacity_bytes = pool.capacity_bytes as u64;
-        stats
+        endpoint.pool_lent = pool.lent as u64;
+        endpoint.pool_lent_bytes = pool.lent_bytes as u64;
+        endpoint.pool_peak_bytes = pool.peak_bytes as u64;
+        endpoint.pool_capacity_bytes = pool.capacity_bytes as u64;
+        Counted { endpoint, handshake, socket: self.runtime.counters() }
     }
 }
 
@@ -110,7 +124,6 @@ impl State {
         // Gauges: nothing is there any more.
         self.last.endpoint.streams = 0;
         self.last.endpoint.paths = 0;
-        self.last.paths = Vec::new();
         let Open { doorbell, referred, hook, .. } = open;
         Some((doorbell, referred, hook))
     }
@@ -183,7 +196,7 @@ impl NativeDriver {
         };
         open.submit();
         open.doorbell.refer(env, true);
-        let state = State { open: Some(open), local, line, last: Stats::default() };
+        let state = State { open: Some(open), local, line, last: Counted::default() };
         let driver = Self { shell: Rc::new(Shell(RefCell::new(state))) };
         match Hook::add(env, &driver.shell) {
             Ok(hook) => driver.with_open(|open| open.hook = Some(hook)),
@@ -309,8 +322,8 @@ impl NativeDriver {
     pub fn stats(&self) -> DriverStats {
         let state = self.shell.0.borrow();
         match &state.open {
-            Some(open) => DriverStats::from(&open.stats().endpoint),
-            None => DriverStats::from(&state.last.endpoint),
+            Some(open) => DriverStats::from(&open.stats()),
+            None => DriverStats::from(&state.last),
         }
     }
 
@@ -321,7 +334,7 @@ impl NativeDriver {
             let slot = open.news.peers().get(peer)?.path?;
             let stats = open.runtime.shared().path_stats(slot)?;
             // A slot without a cipher is not in use.
-            (stats.cipher_bits != 0).then(|| DriverPathStats::from(&stats))
+            (stats.cipher_bits != 0).then(|| DriverPathStats::new(slot, &stats))
         });
         or_undefined(stats.flatten())
     }

@@ -43,4 +43,5 @@ mod options;
 mod peers;
 mod ring;
 mod sim;
+mod stats;
 mod teardown;

@@ -206,7 +206,18 @@ fn tell_state(update: &mut StreamUpdate, ring: &mut Ring<'_>) -> Result<(), Full
     // A stream that sent nothing yet has made no progress.
     if update.sealed > 0 || update.fin_acknowledged {
         let finished = flag(update.fin_acknowledged);
-        ring.push(Event::Progress, [stream, update.sealed as f64, update.acknowledged as f64, finished])?;
+        let values = [
+            stream,
+            update.sealed as f64,
+            update.acknowledged as f64,
+            finished,
+            update.transmissions as f64,
+            update.packets as f64,
+            update.packets_retransmitted as f64,
+            update.bytes_retransmitted as f64,
+            update.packets_lost as f64,
+        ];
+        ring.push(Event::Progress, values)?;
     }
     Ok(())
 }

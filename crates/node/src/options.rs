@@ -6,14 +6,8 @@ use crate::{
 };
 use napi::bindgen_prelude::{Function, Uint8ArraySlice};
 use napi_derive::napi;
-use paceline_transport::{
-    Algorithm, Config,
-    handshake::Secret,
-    stats::{EndpointStats, PathStats},
-};
+use paceline_transport::{Algorithm, Config, handshake::Secret};
 use std::sync::Arc;
-
-const NS_PER_US: f64 = 1e3;
 
 /// What `new NativeDriver()` takes.
 #[napi(object, object_to_js = false)]
@@ -153,122 +147,6 @@ pub(crate) struct RemoteAddress {
     pub address: String,
     /// UDP port.
     pub port: u32,
-}
-
-/// Two quantiles of a time, in µs.
-#[napi(object, object_from_js = false)]
-pub(crate) struct Quantiles {
-    /// Median.
-    pub p50: f64,
-    /// 99th percentile.
-    pub p99: f64,
-}
-
-/// Counters of an endpoint.
-#[napi(object, object_from_js = false)]
-pub(crate) struct DriverStats {
-    /// See `EndpointStats` of the transport, field by field.
-    pub transmissions: f64,
-    /// Their packets.
-    pub packets: f64,
-    /// Handed to the network.
-    pub sent: f64,
-    /// Refused by it.
-    pub failed: f64,
-    /// Taken back.
-    pub cancelled: f64,
-    /// Acknowledgements, handshakes.
-    pub control_transmissions: f64,
-    /// UDP payload.
-    pub bytes_sent: f64,
-    /// UDP payload.
-    pub bytes_received: f64,
-    /// Datagrams.
-    pub packets_received: f64,
-    /// Datagrams that did not parse, belong or authenticate.
-    pub packets_dropped: f64,
-    /// Sent again.
-    pub packets_retransmitted: f64,
-    /// Declared lost.
-    pub packets_lost: f64,
-    /// Now.
-    pub streams: f64,
-    /// Now.
-    pub paths: f64,
-    /// Descriptors out, now.
-    pub pool_lent: f64,
-    /// Bound of the pool, in bytes.
-    pub pool_capacity_bytes: f64,
-    /// Times the pool had nothing for data.
-    pub pool_exhausted: f64,
-    /// Actual minus scheduled departure of stream data, in µs.
-    pub departure_error_us: Quantiles,
-}
-
-impl From<&EndpointStats> for DriverStats {
-    fn from(stats: &EndpointStats) -> Self {
-        let quantile = |quantile| stats.departure_error_ns.quantile(quantile) as f64 / NS_PER_US;
-        Self {
-            transmissions: stats.transmissions as f64,
-            packets: stats.packets as f64,
-            sent: stats.sent as f64,
-            failed: stats.failed as f64,
-            cancelled: stats.cancelled as f64,
-            control_transmissions: stats.control_transmissions as f64,
-            bytes_sent: stats.bytes_sent as f64,
-            bytes_received: stats.bytes_received as f64,
-            packets_received: stats.packets_received as f64,
-            packets_dropped: stats.packets_dropped as f64,
-            packets_retransmitted: stats.packets_retransmitted as f64,
-            packets_lost: stats.packets_lost as f64,
-            streams: stats.streams as f64,
-            paths: stats.paths as f64,
-            pool_lent: stats.pool_lent as f64,
-            pool_capacity_bytes: stats.pool_capacity_bytes as f64,
-            pool_exhausted: stats.pool_exhausted as f64,
-            departure_error_us: Quantiles { p50: quantile(0.5), p99: quantile(0.99) },
-        }
-    }
-}
-
-/// Newest measurements of a path.
-#[napi(object, object_from_js = false)]
-pub(crate) struct DriverPathStats {
-    /// 0 before the first sample.
-    pub smoothed_rtt_us: f64,
-    /// 0 before the first sample.
-    pub min_rtt_us: f64,
-    /// Bytes.
-    pub congestion_window: f64,
-    /// Bytes.
-    pub bytes_in_flight: f64,
-    /// Bits per second.
-    pub pacing_rate_bps: f64,
-    /// Largest UDP payload, in bytes.
-    pub mtu: u32,
-    /// The path's cipher.
-    #[napi(ts_type = "'aes-128-gcm' | 'aes-256-gcm'")]
-    pub cipher: String,
-    /// Declared lost.
-    pub packets_lost: f64,
-    /// Sent again.
-    pub packets_retransmitted: f64,
-}
-
-impl From<&PathStats> for DriverPathStats {
-    fn from(stats: &PathStats) -> Self {
-        Self {
-            smoothed_rtt_us: stats.smoothed_rtt_ns as f64 / NS_PER_US,
-            min_rtt_us: stats.min_rtt_ns as f64 / NS_PER_US,
-            congestion_window: stats.congestion_window as f64,
-            bytes_in_flight: stats.bytes_in_flight as f64,
-            pacing_rate_bps: stats.pacing_rate as f64 * 8.0,
-            mtu: u32::from(stats.mtu),
-            cipher: format!("aes-{}-gcm", stats.cipher_bits),
-            packets_lost: stats.packets_lost as f64,
-            packets_retransmitted: stats.packets_retransmitted as f64,
-        }
-    }
 }
 
 /// What is alive in this process, over all environments.

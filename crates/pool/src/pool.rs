@@ -41,6 +41,8 @@ pub struct Stats {
     pub lent: usize,
     /// Their bytes, by class size.
     pub lent_bytes: usize,
+    /// The most that was out at once, in bytes by class size.
+    pub peak_bytes: usize,
     /// Bytes of all buffers, out or at home. Never more than `capacity_bytes`.
     pub allocated_bytes: usize,
     /// The bound.
@@ -65,6 +67,7 @@ struct State {
     allocated_bytes: usize,
     lent: usize,
     lent_bytes: usize,
+    peak_bytes: usize,
     exhausted: u64,
     #[cfg(feature = "planted")]
     planted: bool,
@@ -113,6 +116,7 @@ impl Pool {
         Stats {
             lent: state.lent,
             lent_bytes: state.lent_bytes,
+            peak_bytes: state.peak_bytes,
             allocated_bytes: state.allocated_bytes,
             capacity_bytes: self.config.capacity_bytes,
             exhausted: state.exhausted,
@@ -163,6 +167,7 @@ impl State {
         }
         self.lent += 1;
         self.lent_bytes += class.bytes();
+        self.peak_bytes = self.peak_bytes.max(self.lent_bytes);
         Some(slot)
     }
 
@@ -202,7 +207,8 @@ mod tests {
         assert_eq!((stats.lent, stats.lent_bytes, stats.allocated_bytes), (34, 192 * KIB, 192 * KIB));
         assert_eq!(stats.exhausted, 3);
         drop((data, reserved));
-        assert_eq!((pool.stats().lent, pool.stats().lent_bytes), (0, 0));
+        let stats = pool.stats();
+        assert_eq!((stats.lent, stats.lent_bytes, stats.peak_bytes), (0, 0, 192 * KIB), "the peak stays");
     }
 
     #[test]

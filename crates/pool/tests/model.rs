@@ -44,6 +44,7 @@ fn run(seed: u64, met: &mut Met) {
     let mut out = std::collections::BTreeMap::<usize, (usize, usize)>::new();
     let mut exhausted = 0;
     let mut allocated_before = 0;
+    let mut peak_bytes = 0;
     for step in 0..10_000 {
         // Phases of growing and of shrinking, so that both bounds are met and classes take turns.
         let growing = (step / 500) % 2 == 0;
@@ -123,9 +124,11 @@ fn run(seed: u64, met: &mut Met) {
             }
         }
         let stats = pool.stats();
-        let lent_bytes = out.values().map(|(bytes, _)| bytes).sum();
+        let lent_bytes: usize = out.values().map(|(bytes, _)| bytes).sum();
         let allocated_bytes = stats.allocated_bytes;
-        assert_eq!(stats, Stats { lent: out.len(), lent_bytes, allocated_bytes, capacity_bytes, exhausted });
+        peak_bytes = peak_bytes.max(lent_bytes);
+        let lent = out.len();
+        assert_eq!(stats, Stats { lent, lent_bytes, peak_bytes, allocated_bytes, capacity_bytes, exhausted });
         assert!(lent_bytes <= allocated_bytes && allocated_bytes <= capacity_bytes);
         met.traded += u64::from(allocated_bytes < allocated_before);
         allocated_before = allocated_bytes;

@@ -6,12 +6,12 @@
 
 use crate::{
     error::Failure,
-    stats::{PathStats, Stats},
+    stats::{EndpointStats, PathStats, Stats},
     sync::{Mutex, MutexGuard},
     transmission::Outcome,
 };
 use bytes::{Bytes, BytesMut};
-use paceline_handshake::{InjectedPath, Secret};
+use paceline_handshake::{Counters, InjectedPath, Secret};
 use std::{
     net::SocketAddr,
     sync::{Arc, PoisonError},
@@ -158,6 +158,14 @@ pub struct StreamUpdate {
     pub closed: bool,
     /// Data, retransmission and probe transmissions put into the wheel so far.
     pub transmissions: u64,
+    /// Their packets.
+    pub packets: u64,
+    /// Of them, copies of earlier ones.
+    pub packets_retransmitted: u64,
+    /// UDP payload bytes of the copies.
+    pub bytes_retransmitted: u64,
+    /// Packets declared lost so far.
+    pub packets_lost: u64,
     /// Those of them that completed before recording started: they have no record.
     pub unrecorded: u64,
     /// Records dropped because the application did not take them, since the last update.
@@ -298,6 +306,12 @@ impl Shared {
     /// Application: a copy of the newest counters.
     pub fn stats(&self) -> Stats {
         lock(&self.stats).clone()
+    }
+
+    /// Application: the newest counters, without those of the paths.
+    pub fn endpoint_stats(&self) -> (EndpointStats, Counters) {
+        let stats = lock(&self.stats);
+        (stats.endpoint.clone(), stats.handshake)
     }
 
     /// Application: the newest measurements of the path in `slot` (see [`PeerUpdate::path`]).

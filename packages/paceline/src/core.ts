@@ -189,7 +189,7 @@ export class Core implements EventSink {
     if (this.#closing) throw new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
     const id = this.#takeId((candidate) => this.#streams.has(candidate))
     this.commands.open(id, peer.id, priority)
-    return this.#addStream(id, peer, false, duplex)
+    return this.#addStream(id, peer, false, duplex, priority)
   }
 
   closePeer(peer: Peer): void {
@@ -330,6 +330,10 @@ export class Core implements EventSink {
     this.#streams.get(id)?.stream?._progress(sealed, acknowledged, finAcknowledged)
   }
 
+  counted(id: number, transmissions: number, packets: number, packetsRetransmitted: number, bytesRetransmitted: number, packetsLost: number): void {
+    this.#streams.get(id)?.stream?._counted(transmissions, packets, packetsRetransmitted, bytesRetransmitted, packetsLost)
+  }
+
   failed(id: number, failure: number, detail: number): void {
     this.#streams.get(id)?.stream?._failed(failure, detail)
   }
@@ -391,9 +395,9 @@ export class Core implements EventSink {
     return peer
   }
 
-  #addStream(id: number, peer: Peer, accepted: boolean, duplex: DuplexSettings): Stream {
+  #addStream(id: number, peer: Peer, accepted: boolean, duplex: DuplexSettings, priority?: number): Stream {
     const hold = new Hold(id, this.commands)
-    const stream = new Stream(this, hold, peer, duplex)
+    const stream = new Stream(this, hold, peer, duplex, priority)
     this.#streams.set(id, hold)
     this.#young.push(hold)
     this.#age()

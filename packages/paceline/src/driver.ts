@@ -91,39 +91,291 @@ export interface DriverInjectOptions extends DriverPath {
   maxBitrate: number
 }
 
-export interface DriverStats {
-  transmissions: number
-  packets: number
-  sent: number
-  failed: number
-  cancelled: number
-  controlTransmissions: number
-  bytesSent: number
-  bytesReceived: number
-  packetsReceived: number
-  packetsDropped: number
-  packetsRetransmitted: number
-  packetsLost: number
-  streams: number
-  paths: number
-  poolLent: number
-  poolCapacityBytes: number
-  poolExhausted: number
-  /** Actual minus scheduled departure of stream data, in µs. */
-  departureErrorUs: { p50: number; p99: number }
+/** Counts by bucket; the last bucket has no bound. `histogram.ts` has the bounds. */
+export interface DriverHistogram {
+  counts: number[]
+  /** Of all values. */
+  sum: number
 }
 
-export interface DriverPathStats {
-  smoothedRttUs: number
-  minRttUs: number
-  congestionWindow: number
-  bytesInFlight: number
-  /** Bits per second. */
-  pacingRateBps: number
-  mtu: number
-  cipher: string
-  packetsLost: number
+/** Received datagrams that changed nothing, by reason. */
+export interface DropReasons {
+  /** No packet of ours, or one that is not complete. */
+  malformed: number
+  /** Credentials that nobody here knows. */
+  unknownPath: number
+  /** Of a stream that is over, or that there never was. */
+  unknownStream: number
+  /** The tag or token is wrong. */
+  notAuthentic: number
+  /** The packet number was received before. */
+  duplicate: number
+  /** A first packet of a key id that was used before, or may have been. */
+  usedKeyId: number
+  /** Beyond the receive window, or one gap too many: it will be sent again. */
+  window: number
+  /** No room for what it asks. */
+  noRoom: number
+}
+
+/** What the handshake did, one per reason. A datagram increments exactly one of those up to `failed`. */
+export interface HandshakeStats {
+  /** Dropped before the MAC: no message type of ours. */
+  droppedType: number
+  /** Dropped before the MAC: not the length of its type, or another version. */
+  droppedLength: number
+  /** Dropped before the MAC: somebody wants in, and the endpoint does not accept. */
+  droppedNotAccepting: number
+  /** Dropped before the MAC: an unknown secret. */
+  droppedUnknownSecret: number
+  /** Dropped before the MAC: no attempt waits for it. */
+  droppedUnexpected: number
+  /** Dropped: the MAC is wrong. */
+  droppedMac: number
+  /** Dropped after the MAC: it does not open. */
+  droppedNoise: number
+  /** Dropped after the MAC: our own message, reflected. */
+  droppedOwnInstance: number
+  /** Dropped: a confirmation of nothing that is known. */
+  droppedUnknownCredential: number
+  /** Dropped: a confirmation that is not authentic. */
+  droppedConfirm: number
+  /** Dropped after the MAC: too many are half open. */
+  droppedPendingFull: number
+  /** Dropped after the MAC: too many wait. */
+  droppedQueueFull: number
+  /** Dropped after the MAC: too many handshakes a second. */
+  droppedHandshakeRate: number
+  /** Dropped: too many messages or events wait. */
+  droppedBusy: number
+  /** Dropped after the MAC: the budget of replies is spent. */
+  droppedReplyLimit: number
+  /** Repeated first messages, dropped. */
+  duplicatesDropped: number
+  /** Repeated first messages, answered as before. */
+  duplicatesAnswered: number
+  /** Cookies sent. */
+  cookiesSent: number
+  /** Refusals sent. */
+  refusalsSent: number
+  /** Answers sent, each with a half-open path. */
+  halfOpen: number
+  /** Paths confirmed by those who came. */
+  confirmed: number
+  /** Confirmations of confirmed paths. */
+  confirmsRepeated: number
+  /** Cookies put in. */
+  cookiesReceived: number
+  /** Cookies dropped. */
+  cookiesDropped: number
+  /** Answers that opened: streams can be opened. */
+  usable: number
+  /** Paths confirmed to us. */
+  completed: number
+  /** Refusals that named a common version, which was tried then. */
+  versionsRetried: number
+  /** Refusals received, and answers that could not be accepted. */
+  failed: number
+  /** Paths confirmed by an authentic packet. */
+  confirmedByPacket: number
+  /** Half-open paths forgotten. */
+  expired: number
+  /** First messages that found no room without a cookie. */
+  cookielessSpent: number
+  /** Replies not sent because their rate was spent. */
+  repliesSpent: number
+  /** Replies not sent because the last one to the same key was too recent. */
+  replyGaps: number
+  /** Replies not sent because too many messages wait. */
+  messagesFull: number
+  /** Attempts made. */
+  attempts: number
+  /** Messages sent again by a timer. */
+  retransmissions: number
+  /** Attempts and confirmations that timed out. */
+  timeouts: number
+  /** Attempts completed by authentic packets instead of a confirmation. */
+  completedWithoutToken: number
+  /** Attempts and half-open paths ended because their secret was removed. */
+  secretRemoved: number
+}
+
+/** Packets about credentials and key ids that are not accepted. Received: authentic ones, acted upon. */
+export interface SecretControlStats {
+  /** To peers of a predecessor of this process, and to strangers. */
+  unknownPathSecretSent: number
+  /** About key ids that may have been used. */
+  staleKeySent: number
+  /** About key ids that were used. */
+  replayDetectedSent: number
+  /** A peer has lost its keys. */
+  unknownPathSecretReceived: number
+  /** A peer takes only higher key ids. */
+  staleKeyReceived: number
+  /** A peer rejected a stream's key id. */
+  replayDetectedReceived: number
+}
+
+/** What the socket did. All 0 where there is none. */
+export interface SocketStats {
+  /** Send calls that succeeded. */
+  sends: number
+  /** Transmissions that left in a send call together with others. */
+  joined: number
+  /** Bursts that segmentation offload refused, and that were sent singly. */
+  gsoFallbacks: number
+  /** Send calls that found the socket full. */
+  wouldBlock: number
+  /** Send calls that found the device full (ENOBUFS). */
+  deviceFull: number
+  /** Send calls repeated because the error may have belonged to an earlier datagram (ICMP). */
+  staleErrors: number
+  /** Receive calls that brought a burst. */
+  receives: number
+  /** Receive calls that failed in a way that will not pass by itself. */
+  receiveErrors: number
+  /** Arrivals larger than a descriptor; their last, cut datagram was dropped. */
+  truncated: number
+  /** Times the pool had no descriptor to receive into. */
+  starved: number
+}
+
+/** Counters of an endpoint since it started. Bytes are UDP payload where nothing else is said. */
+export interface DriverStats {
+  /** Data, retransmission and probe transmissions scheduled. */
+  transmissions: number
+  /** Their packets. */
+  packets: number
+  /** Of `transmissions`: handed to the network. */
+  sent: number
+  /** Of `transmissions`: refused by the network. */
+  failed: number
+  /** Of `transmissions`: taken back unsent. */
+  cancelled: number
+  /** Acknowledgements and handshake messages. */
+  controlTransmissions: number
+  /** Bytes handed to the network. */
+  bytesSent: number
+  /** Bytes received. */
+  bytesReceived: number
+  /** Bytes of packets that were acknowledged. */
+  bytesAcknowledged: number
+  /** Bytes of streams received for the first time. */
+  streamBytesReceived: number
+  /** Datagrams received. */
+  packetsReceived: number
+  /** Of them, without effect; what the handshake drops is counted there. */
+  packetsDropped: number
+  /** `packetsDropped` by reason. */
+  dropped: DropReasons
+  /** Packets sent again after loss or timeout. */
   packetsRetransmitted: number
+  /** Bytes of them. */
+  bytesRetransmitted: number
+  /** Packets declared lost. */
+  packetsLost: number
+  /** Bytes of them. */
+  bytesLost: number
+  /** Of `packetsLost`: acknowledged later, they were only late. */
+  packetsSpuriouslyLost: number
+  /** Times a path lost everything for so long that its controller starts over (RFC 9002, section 7.6). */
+  persistentCongestions: number
+  /** Probe timeouts (RFC 9002, section 6.2). */
+  probeTimeouts: number
+  /** Marks of congestion (ECN-CE) that peers reported. */
+  ecnCeReported: number
+  /** Received datagrams that carried the mark. */
+  ecnCeReceived: number
+  /** Streams, now. */
+  streams: number
+  /** Paths, now. */
+  paths: number
+  /** Packet buffers out, now. */
+  poolLent: number
+  /** Bytes of them, now. */
+  poolLentBytes: number
+  /** The most that was out at once, in bytes. */
+  poolPeakBytes: number
+  /** Bound of the packet memory, in bytes. */
+  poolCapacityBytes: number
+  /** Times there was no packet memory for data. */
+  poolExhausted: number
+  /** Actual minus scheduled departure of each transmission of stream data, in µs; never negative, as nothing leaves early. */
+  pacingErrorUs: DriverHistogram
+  /** Packets that left back to back: bursts that followed each other in less than half the time the rate gives them. The newest train counts when the next begins. */
+  trainPackets: DriverHistogram
+  /** Packets of each transmission. */
+  gsoSegments: DriverHistogram
+  /** The handshake's counters. */
+  handshake: HandshakeStats
+  /** Packets about keys that are not accepted. */
+  secretControl: SecretControlStats
+  /** The socket's counters. */
+  socket: SocketStats
+}
+
+/** Newest measurements of a path, and its counters since it was made. Bytes are UDP payload. */
+export interface DriverPathStats {
+  /** Names the path. Another number is another path (the peer restarted, or was connected anew), whose counters began at 0. */
+  path: number
+  /** Smoothed round trip in µs; 0 before the first sample, as the next three. */
+  smoothedRttUs: number
+  /** Smallest round trip of the last five to ten seconds, in µs. */
+  minRttUs: number
+  /** Newest round trip in µs. */
+  latestRttUs: number
+  /** Variation of the round trip in µs (RFC 9002, section 5.3). */
+  rttVariationUs: number
+  /** Congestion window in bytes. */
+  congestionWindow: number
+  /** Bytes sent and neither acknowledged nor lost. */
+  bytesInFlight: number
+  /** Bytes scheduled and not yet sent. */
+  scheduledBytes: number
+  /** Rate at which data is paced, in bits per second. */
+  pacingRateBps: number
+  /** Largest UDP payload in bytes. */
+  mtu: number
+  /** The path's cipher. */
+  cipher: 'aes-128-gcm' | 'aes-256-gcm'
+  /** Whether the path carries ECN marks: `'testing'` until an answer tells, `'failed'` once it lost or changed them. */
+  ecn: 'testing' | 'capable' | 'failed'
+  /** Streams that use it, now. */
+  streams: number
+  /** Data, retransmission and probe transmissions handed to the network. */
+  sent: number
+  /** Their packets. */
+  packetsSent: number
+  /** Bytes of them. */
+  bytesSent: number
+  /** Authentic packets of its streams. */
+  packetsReceived: number
+  /** Bytes of them. */
+  bytesReceived: number
+  /** Bytes of packets that were acknowledged. */
+  bytesAcknowledged: number
+  /** Packets declared lost. */
+  packetsLost: number
+  /** Bytes of them. */
+  bytesLost: number
+  /** Of `packetsLost`: acknowledged later, they were only late. */
+  packetsSpuriouslyLost: number
+  /** Packets sent again after loss or timeout. */
+  packetsRetransmitted: number
+  /** Bytes of them. */
+  bytesRetransmitted: number
+  /** Times the path lost everything for so long that its controller starts over (RFC 9002, section 7.6). */
+  persistentCongestions: number
+  /** Probe timeouts (RFC 9002, section 6.2). */
+  probeTimeouts: number
+  /** Marks of congestion (ECN-CE) that the peer reported. */
+  ecnCeReported: number
+  /** As in {@link DriverStats.pacingErrorUs}. */
+  pacingErrorUs: DriverHistogram
+  /** As in {@link DriverStats.trainPackets}. */
+  trainPackets: DriverHistogram
+  /** As in {@link DriverStats.gsoSegments}. */
+  gsoSegments: DriverHistogram
 }
 
 /**
@@ -184,7 +436,10 @@ export const Event = {
   Data: 4,
   /** id = stream. All bytes up to the peer's FIN have been delivered. */
   End: 5,
-  /** id = stream, sealed (bytes taken out of the send buffer so far), acknowledged (bytes, without a gap), finAcknowledged (0/1). */
+  /**
+   * id = stream, sealed (bytes taken out of the send buffer so far), acknowledged (bytes, without a gap), finAcknowledged (0/1), then, from
+   * drivers that count them: transmissions, packets, retransmitted packets, retransmitted bytes, lost packets, all so far.
+   */
   Progress: 6,
   /** id = stream, failure number, detail. Both halves are over. */
   Failed: 7,

@@ -25,12 +25,10 @@ import {
 import { checkPathSecret, checkPathSecrets, wipe, type CheckedPath } from './path-secret.js'
 import type { Peer } from './peer.js'
 import { checkSecret } from './secret.js'
+import { Book, type EndpointStats, type StatsOptions } from './stats.js'
 import type { Stream } from './stream.js'
 
 const HANDSHAKE_TIMEOUT = 10_000
-
-/** Counters of an endpoint. */
-export type EndpointStats = DriverStats
 
 /** Makes the driver of an endpoint from its settings; `host` is an IP address. */
 export type DriverFactory = (settings: EndpointSettings) => Driver | Promise<Driver>
@@ -53,12 +51,14 @@ export class Endpoint implements AsyncIterable<Stream> {
   readonly #core: Core
   readonly #secrets: Uint8Array[]
   readonly #address: Driver['address']
+  readonly #book: Book<DriverStats, EndpointStats>
   #closing: Promise<CloseResult> | undefined
 
   private constructor(driver: Driver, settings: EndpointSettings) {
     this.#core = new Core(driver, settings)
     this.#secrets = settings.secrets
     this.#address = driver.address
+    this.#book = new Book('endpoint', driver.now())
     this.closed = this.#core.ended
     debug('endpoint %s:%d open', this.#address.address, this.#address.port)
     if (channels.endpointOpen.hasSubscribers) channels.endpointOpen.publish({ address: this.#address })
@@ -165,9 +165,21 @@ export class Endpoint implements AsyncIterable<Stream> {
     }
   }
 
-  /** Counters since the start; after `close()` the last ones. */
-  stats(): EndpointStats {
-    return this.#core.stats()
+  /**
+   * Counters since the start, or since an earlier `stats()`; after `close()` the last ones.
+   *
+   * @example
+   * let last = endpoint.stats()
+   * setInterval(() => {
+   *   last = endpoint.stats({ since: last })
+   *   console.log((last.bytesSent * 8) / last.elapsed, 'kbit/s')
+   * }, 1_000)
+   *
+   * @throws {OptionError} `ERR_PACELINE_OPTION`: `since` is not from here
+   */
+  stats(options: StatsOptions<EndpointStats> = {}): EndpointStats {
+    const since = this.#book.since(options)
+    return this.#book.show(this.#core.stats(), this.#core.driver.now(), since)
   }
 
   /**

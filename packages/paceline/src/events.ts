@@ -15,6 +15,8 @@ export interface EventSink {
   data(stream: number, chunk: Buffer): void
   end(stream: number): void
   progress(stream: number, sealed: number, acknowledged: number, finAcknowledged: boolean): void
+  /** What the stream sent so far, as of the progress that follows. */
+  counted(stream: number, transmissions: number, packets: number, packetsRetransmitted: number, bytesRetransmitted: number, packetsLost: number): void
   failed(stream: number, failure: number, detail: number): void
   streamClosed(stream: number, transmissions: number, unrecorded: number, acknowledged: number): void
   /** `record` is a view that is overwritten later: outcome, scheduledAt, sentAt, errno, then 4 elements a packet. */
@@ -110,6 +112,7 @@ export class EventPump {
         sink.data(id, this.#slab.subarray(a, a + b))
         break
       case Event.Progress:
+        if (end - at > 6) sink.counted(id, ring[at + 6] ?? 0, ring[at + 7] ?? 0, ring[at + 8] ?? 0, ring[at + 9] ?? 0, ring[at + 10] ?? 0)
         sink.progress(id, a, b, ring[at + 5] === 1)
         break
       case Event.Completion:

@@ -15,8 +15,20 @@
 export { Chunks } from './chunks.js'
 export type { CloseResult } from './closing.js'
 export { Completion, Completions, type CompletionPacket } from './completions.js'
-export type { Driver, DriverConnectOptions, DriverInjectOptions, DriverPath, DriverPathStats, DriverStats } from './driver.js'
-export { Endpoint, type DriverFactory, type EndpointStats } from './endpoint.js'
+export type {
+  Driver,
+  DriverConnectOptions,
+  DriverHistogram,
+  DriverInjectOptions,
+  DriverPath,
+  DriverPathStats,
+  DriverStats,
+  DropReasons,
+  HandshakeStats,
+  SecretControlStats,
+  SocketStats,
+} from './driver.js'
+export { Endpoint, type DriverFactory } from './endpoint.js'
 export {
   AbortError,
   EndpointError,
@@ -30,6 +42,7 @@ export {
   type ErrorDetails,
   type Fault,
 } from './errors.js'
+export { Histogram } from './histogram.js'
 export {
   PRESETS,
   type BindOptions,
@@ -45,8 +58,9 @@ export {
   type WaitOptions,
 } from './options.js'
 export type { ListenPathSecret, PathSecret } from './path-secret.js'
-export { Peer, type PathStats, type PeerAddress } from './peer.js'
+export { Peer, type PeerAddress } from './peer.js'
 export { formatSecret, generateSecret, parseSecret, readSecretFile, type Secret } from './secret.js'
-export { Stream, type StreamStats } from './stream.js'
+export { type EndpointStats, type PeerStats, type StatsOptions, type StreamCounts, type StreamStats, type Taken } from './stats.js'
+export { Stream } from './stream.js'
 export type { WebStreams } from './web.js'
 export { Writer, type Writable } from './writer.js'

@@ -233,9 +233,12 @@ export function bitrateOption(name: string, value: unknown): number {
   return numberOption(name, value, 0, 8_000, Number.MAX_SAFE_INTEGER, ' bits per second, or 0 for no cap')
 }
 
+/** Of streams nobody chose one for, accepted ones included. */
+export const DEFAULT_PRIORITY = 4
+
 /** 1 (leaves first) to 7; 0 is control. */
 export function priorityOption(name: string, value: unknown): number {
-  return integerOption(name, value, 4, 1, 7)
+  return integerOption(name, value, DEFAULT_PRIORITY, 1, 7)
 }
 
 /** A host name or address. */

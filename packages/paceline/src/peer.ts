@@ -5,10 +5,8 @@ import { channels, debug } from './diagnostics.js'
 import type { DriverPathStats } from './driver.js'
 import { AbortError, PeerError, type PacelineError } from './errors.js'
 import { bitrateOption, duplexSettings, numberOption, objectOption, priorityOption, signalOption, type CloseOptions, type OpenStreamOptions } from './options.js'
+import { Book, noPathStats, type PeerStats, type StatsOptions } from './stats.js'
 import type { Stream } from './stream.js'
-
-/** Newest measurements of the path to a peer. */
-export type PathStats = DriverPathStats
 
 /** Where a peer is. */
 export interface PeerAddress {
@@ -28,6 +26,9 @@ export class Peer {
   /** Resolves when it was closed here, rejects with why it failed. There is no goodbye on the wire. Never an unhandled rejection. */
   readonly closed: Promise<void>
   readonly #core: Core
+  readonly #book: Book<DriverPathStats, PeerStats>
+  /** The newest that was known: a path's end takes its counters along. */
+  #counts = noPathStats()
   #remote: PeerAddress | undefined
   #maxBitrate: number
   #over = false
@@ -40,6 +41,7 @@ export class Peer {
     this.id = id
     this.accepted = accepted
     this.#maxBitrate = maxBitrate
+    this.#book = new Book('peer', core.driver.now())
     this.opened = Promise.resolve()
     this.closed = new Promise((resolve, reject) => {
       this.#resolveClosed = resolve
@@ -96,9 +98,20 @@ export class Peer {
     return stream
   }
 
-  /** Newest measurements, or `undefined` before there is one and after the end. */
-  stats(): PathStats | undefined {
-    return this.#core.peerStats(this.id)
+  /**
+   * Newest measurements of the path to it, and the path's counters since it was made, or since an earlier `stats()`. After the end
+   * the last ones that were known. Peers at one address share a path. On another path (see `path`) counters begin anew.
+   *
+   * @example
+   * const { smoothedRttUs, pacingRateBps, congestionWindow } = peer.stats()
+   *
+   * @throws {OptionError} `ERR_PACELINE_OPTION`: `since` is not from here
+   */
+  stats(options: StatsOptions<PeerStats> = {}): PeerStats {
+    const since = this.#book.since(options)
+    this.#updateCounts()
+    const counts = this.#counts
+    return this.#book.show(counts, this.#core.driver.now(), since, (then) => then.path === counts.path)
   }
 
   /**
@@ -115,6 +128,7 @@ export class Peer {
   /** Forgets it at once; its streams are reset. */
   destroy(): void {
     if (this.#over) return
+    this.#updateCounts()
     this.#core.closePeer(this)
     this._closed(undefined)
   }
@@ -122,6 +136,10 @@ export class Peer {
   /** `await using`: as `close()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#over) await this.close()
+  }
+
+  #updateCounts(): void {
+    if (!this.#over) this.#counts = this.#core.peerStats(this.id) ?? this.#counts
   }
 
   /** @internal */

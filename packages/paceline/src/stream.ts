@@ -8,30 +8,24 @@ import { channels, debug } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
 import { Reason, type Hold } from './hold.js'
-import { integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
+import { DEFAULT_PRIORITY, integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
 import { ReceiveHalf } from './receiving.js'
 import { SendHalf } from './sending.js'
+import { Book, type StatsOptions, type StreamCounts, type StreamStats } from './stats.js'
 import { webStreams, type WebStreams } from './web.js'
 import { Writer } from './writer.js'
-
-/** Counters of a stream, in bytes. */
-export interface StreamStats {
-  /** Accepted from the application. */
-  bytesWritten: number
-  /** Of them, waiting for room in the send buffer. */
-  bytesWaiting: number
-  /** Of them, known to be acknowledged. Newest after `flush()`. */
-  bytesAcknowledged: number
-  /** Arrived in order. */
-  bytesReceived: number
-  /** Of them, taken by the application. */
-  bytesRead: number
-}
 
 /** Longest wait for the final count of acknowledged bytes after a stream has failed, in ms. It comes with the failure, or never. */
 const FINAL_COUNT_WAIT = 100
 const NOTHING = Buffer.alloc(0)
+const NOTHING_SENT: Readonly<Pick<StreamCounts, 'transmissions' | 'packets' | 'packetsRetransmitted' | 'bytesRetransmitted' | 'packetsLost'>> = {
+  transmissions: 0,
+  packets: 0,
+  packetsRetransmitted: 0,
+  bytesRetransmitted: 0,
+  packetsLost: 0,
+}
 
 /**
  * A reliable byte stream each way; a `node:stream` Duplex.
@@ -53,6 +47,11 @@ export class Stream extends Duplex {
   readonly #send: SendHalf
   readonly #receive: ReceiveHalf
   readonly #recorder: Recorder
+  readonly #began: number
+  /** Made when somebody asks. */
+  #book: Book<StreamCounts, StreamStats> | undefined
+  #sent = NOTHING_SENT
+  #priority: number
   #writer: Writer | undefined
   /** Why the stream ended early. Errors that stand here or in the sending half came from outside or from our own methods. */
   #failure: Error | undefined
@@ -69,13 +68,15 @@ export class Stream extends Duplex {
   #stockPending = 0
 
   /** @internal */
-  constructor(core: Core, hold: Hold, peer: Peer, duplex: DuplexSettings) {
+  constructor(core: Core, hold: Hold, peer: Peer, duplex: DuplexSettings, priority: number = DEFAULT_PRIORITY) {
     super(duplex)
     const { id } = hold
     this.id = id
     this.peer = peer
     this.#core = core
     this.#hold = hold
+    this.#began = core.driver.now()
+    this.#priority = priority
     this.#send = new SendHalf(id, core, hold)
     this.#receive = new ReceiveHalf(id, core, this, hold)
     hold.begin(this, this.#send)
@@ -88,16 +89,30 @@ export class Stream extends Duplex {
     return this.#writer
   }
 
-  /** Counters; see {@link StreamStats}. */
-  get stats(): StreamStats {
+  /**
+   * Counters since the stream was opened, or since an earlier `stats()`.
+   *
+   * @example
+   * const { bytesAcknowledged, packetsRetransmitted } = stream.stats()
+   *
+   * @throws {OptionError} `ERR_PACELINE_OPTION`: `since` is not from here
+   */
+  stats(options: StatsOptions<StreamStats> = {}): StreamStats {
+    const at = this.#core.driver.now()
+    this.#book ??= new Book('stream', this.#began)
+    const since = this.#book.since(options)
     const bytesWritten = this.#acceptedBytes()
-    return {
+    const counts: StreamCounts = {
       bytesWritten,
       bytesWaiting: Math.max(0, bytesWritten - this.#send.written),
+      bytesBuffered: this.#send.unsealed,
       bytesAcknowledged: this.#send.acknowledged,
       bytesReceived: this.#receive.received,
       bytesRead: this.#receive.consumed,
+      ...this.#sent,
+      priority: this.#priority,
     }
+    return this.#book.show(counts, at, since)
   }
 
   /** What becomes of every transmission from now on: left, could not, will not. Recording costs, so it begins here. */
@@ -179,9 +194,21 @@ export class Stream extends Duplex {
     this.#receive.stop()
   }
 
-  /** 1 (leaves first) to 7; applies when nothing of the stream is scheduled. */
+  /** 1 (leaves first) to 7; a change applies when nothing of the stream is scheduled. Example: `stream.priority = 1`. */
+  get priority(): number {
+    return this.#priority
+  }
+
+  set priority(priority: number) {
+    this.setPriority(priority)
+  }
+
+  /** As setting {@link priority}. */
   setPriority(priority: number): void {
-    this.#core.commands.setPriority(this.id, priorityOption('priority', priority))
+    const checked = priorityOption('priority', priority)
+    if (checked === this.#priority) return
+    this.#priority = checked
+    if (!this.#failed) this.#core.commands.setPriority(this.id, checked)
   }
 
   /**
@@ -294,6 +321,11 @@ export class Stream extends Duplex {
   /** @internal */
   _progress(sealed: number, acknowledged: number, finAcknowledged: boolean): void {
     this.#send.progress(sealed, acknowledged, finAcknowledged)
+  }
+
+  /** @internal */
+  _counted(transmissions: number, packets: number, packetsRetransmitted: number, bytesRetransmitted: number, packetsLost: number): void {
+    this.#sent = { transmissions, packets, packetsRetransmitted, bytesRetransmitted, packetsLost }
   }
 
   /** @internal */

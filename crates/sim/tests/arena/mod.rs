@@ -279,7 +279,9 @@ impl Arena {
     }
 
     pub fn stats(&self, node: usize) -> EndpointStats {
-        self.nodes[node].shared.stats().endpoint
+        let stats = self.nodes[node].shared.stats().endpoint;
+        assert_eq!(stats.packets_dropped, stats.dropped.total(), "one reason each: {:?}", stats.dropped);
+        stats
     }
 
     pub fn path_stats(&self, node: usize) -> paceline_transport::stats::PathStats {

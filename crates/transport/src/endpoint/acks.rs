@@ -7,7 +7,7 @@ use crate::{
         recovery::{PROBES_PER_PTO, Recovery},
         silence::BASE_MTU,
     },
-    stats::EndpointStats,
+    stats::{EndpointStats, count},
     transmission::{PathKey, StreamKey},
 };
 use paceline_pacer::AckEvent;
@@ -86,14 +86,22 @@ impl Endpoint {
 
     /// What the losses and late packets of a batch say of the path. Returns whether they are persistent congestion.
     fn judge_losses(path: &mut Path, stats: &mut EndpointStats, now_ns: u64) -> bool {
-        let Path { recovery, controller, .. } = path;
+        let Path { recovery, controller, tally, .. } = path;
         let Recovery { batch, thresholds, lost_run, first_rtt_ns, silence, .. } = recovery;
         batch.lost.sort_by_key(|lost| lost.sent_ns);
         batch.departures.sort_unstable();
         let (lost, late) = (batch.lost.len() as u64, batch.late.packets);
-        path.packets_lost = path.packets_lost.saturating_add(lost);
+        let lost_bytes = batch.lost.iter().fold(0u64, |sum, lost| sum.saturating_add(u64::from(lost.bytes)));
+        let (acknowledged, ce) = (batch.acknowledged_bytes, batch.ecn_ce);
+        tally.packets_lost = tally.packets_lost.saturating_add(lost);
         stats.packets_lost = stats.packets_lost.saturating_add(lost);
-        path.packets_spuriously_lost = path.packets_spuriously_lost.saturating_add(late);
+        tally.bytes_lost = tally.bytes_lost.saturating_add(lost_bytes);
+        stats.bytes_lost = stats.bytes_lost.saturating_add(lost_bytes);
+        tally.bytes_acknowledged = tally.bytes_acknowledged.saturating_add(acknowledged);
+        stats.bytes_acknowledged = stats.bytes_acknowledged.saturating_add(acknowledged);
+        tally.ecn_ce_reported = tally.ecn_ce_reported.saturating_add(ce);
+        stats.ecn_ce_reported = stats.ecn_ce_reported.saturating_add(ce);
+        tally.packets_spuriously_lost = tally.packets_spuriously_lost.saturating_add(late);
         stats.packets_spuriously_lost = stats.packets_spuriously_lost.saturating_add(late);
         if let Some(sent_ns) = batch.late.sent_ns {
             thresholds.on_late(batch.late.distance, sent_ns, now_ns, controller.loss_delay());
@@ -115,8 +123,8 @@ impl Endpoint {
         let persistent = run > controller.pto().saturating_mul(PERSISTENT_PTOS);
         if persistent {
             lost_run.clear();
-            path.persistent_congestions = path.persistent_congestions.saturating_add(1);
-            stats.persistent_congestions = stats.persistent_congestions.saturating_add(1);
+            count(&mut tally.persistent_congestions);
+            count(&mut stats.persistent_congestions);
         }
         if narrow {
             path.lower_mtu_to_base();
@@ -211,6 +219,8 @@ impl Endpoint {
             path.lower_mtu_to_base();
         }
         path.recovery.pto_exponent = exponent.saturating_add(1);
+        count(&mut path.tally.probe_timeouts);
+        count(&mut self.stats.probe_timeouts);
         path.ecn.on_ptos(path.recovery.pto_exponent);
         // Counted from now, in case the probes cannot leave.
         path.recovery.last_sent_ns = path.recovery.last_sent_ns.max(now_ns);

@@ -9,6 +9,7 @@ use crate::{
     path::{
         Path,
         schedule::{Blocked, TurnKind},
+        tally::Tally,
     },
     stream::{
         Phase, Stream, burst,
@@ -220,10 +221,16 @@ impl Endpoint {
             stream.pending_recovery = stream.pending_recovery.saturating_add(1);
         }
         if infos.first().is_some_and(|info| info.retransmission) {
-            path.packets_retransmitted = path.packets_retransmitted.saturating_add(packets);
+            let Tally { packets_retransmitted, bytes_retransmitted, .. } = &mut path.tally;
+            *packets_retransmitted = packets_retransmitted.saturating_add(packets);
+            *bytes_retransmitted = bytes_retransmitted.saturating_add(bytes);
             self.stats.packets_retransmitted = self.stats.packets_retransmitted.saturating_add(packets);
+            self.stats.bytes_retransmitted = self.stats.bytes_retransmitted.saturating_add(bytes);
+            stream.packets_retransmitted = stream.packets_retransmitted.saturating_add(packets);
+            stream.bytes_retransmitted = stream.bytes_retransmitted.saturating_add(bytes);
         }
         stream.transmissions = stream.transmissions.saturating_add(1);
+        stream.packets = stream.packets.saturating_add(packets);
         if !stream.recording {
             stream.unrecorded = stream.unrecorded.saturating_add(1);
         }

@@ -29,12 +29,10 @@ impl Endpoint {
         packet_len: usize,
         received: &Received,
     ) -> Result<(), Dropped> {
-        if self.answer_late(queue_id, packet, received.at_ns).is_ok() {
-            return Ok(());
-        }
+        let Err(dropped) = self.answer_late(queue_id, packet, received.at_ns) else { return Ok(()) };
         let id = packet.credentials().id;
         if self.knows(&id, queue_id) {
-            return Err(Dropped);
+            return Err(dropped);
         }
         Err(self.on_unknown_credentials(&id, packet.source_queue_id(), packet_len, received))
     }
@@ -52,16 +50,16 @@ impl Endpoint {
         now_ns: u64,
     ) -> Result<(), Dropped> {
         let credentials = packet.credentials();
-        let entry = self.time_wait.find(queue_id, &credentials).ok_or(Dropped)?;
+        let entry = self.time_wait.find(queue_id, &credentials).ok_or(Dropped::UnknownStream)?;
         if !entry.expects(space_of(packet), packet.number()) {
-            return Err(Dropped);
+            return Err(Dropped::Duplicate);
         }
         let mut keys = entry.route.secret.stream_keys(credentials.key_id, entry.opener);
         if let Some(phase) = &entry.phase {
             keys.open = keys.open.resume(phase);
         }
-        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
-        open(packet, &keys, out).map_err(|_| Dropped)?;
+        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped::Malformed)?;
+        open(packet, &keys, out).map_err(|_| Dropped::NotAuthentic)?;
         self.answer(queue_id, packet, &keys, now_ns)
     }
 
@@ -74,7 +72,7 @@ impl Endpoint {
         answer_to: Option<Destination>,
         now_ns: u64,
     ) -> Result<(), Dropped> {
-        let path = self.paths.get_mut(path_key).ok_or(Dropped)?;
+        let path = self.paths.get_mut(path_key).ok_or(Dropped::UnknownPath)?;
         let key_id = packet.credentials().key_id;
         let entry = Entry {
             route: path.route_to(answer_to),
@@ -107,14 +105,14 @@ impl Endpoint {
     ) -> Result<(), Dropped> {
         let credentials = packet.credentials();
         let (space, number) = (space_of(packet), packet.number());
-        let entry = self.time_wait.find(queue_id, &credentials).ok_or(Dropped)?;
+        let entry = self.time_wait.find(queue_id, &credentials).ok_or(Dropped::UnknownStream)?;
         let mut frames = [0u8; MAX_FRAMES];
         let said = entry.frames.len();
-        let (words, rest) = frames.split_at_mut_checked(said).ok_or(Dropped)?;
+        let (words, rest) = frames.split_at_mut_checked(said).ok_or(Dropped::NoRoom)?;
         words.copy_from_slice(&entry.frames);
         let mut writer = Writer::new(rest);
         if !entry.closed && !Recv::encode_late_ack(space, number, &mut writer) {
-            return Err(Dropped);
+            return Err(Dropped::NoRoom);
         }
         let len = said.saturating_add(writer.len());
         let header = control::Header {
@@ -126,8 +124,9 @@ impl Endpoint {
         let (remote, local) = (entry.route.remote, entry.route.local);
         let mut answer = [0u8; MAX_PACKET];
         let frames = frames.get(..len).unwrap_or(&[]);
-        let len = control::encode(&header, frames, &keys.control_seal, &mut answer).map_err(|_| Dropped)?;
-        self.send_datagram(answer.get(..len).ok_or(Dropped)?, remote, local, Kind::Control, now_ns);
+        let len =
+            control::encode(&header, frames, &keys.control_seal, &mut answer).map_err(|_| Dropped::NoRoom)?;
+        self.send_datagram(answer.get(..len).ok_or(Dropped::NoRoom)?, remote, local, Kind::Control, now_ns);
         Ok(())
     }
 }

@@ -122,6 +122,10 @@ impl Endpoint {
         update.failure = stream.failure;
         update.closed |= stream.news.closed;
         update.transmissions = stream.transmissions;
+        update.packets = stream.packets;
+        update.packets_retransmitted = stream.packets_retransmitted;
+        update.bytes_retransmitted = stream.bytes_retransmitted;
+        update.packets_lost = stream.send.packets_lost;
         update.unrecorded = stream.unrecorded;
         update.skipped = update.skipped.saturating_add(std::mem::take(&mut stream.skipped));
         if urgent {
@@ -132,6 +136,8 @@ impl Endpoint {
     fn publish_stats(&mut self) {
         let pool = self.pool.stats();
         self.stats.pool_lent = pool.lent as u64;
+        self.stats.pool_lent_bytes = pool.lent_bytes as u64;
+        self.stats.pool_peak_bytes = pool.peak_bytes as u64;
         self.stats.pool_capacity_bytes = pool.capacity_bytes as u64;
         let mut stats = self.shared.stats_mut();
         stats.endpoint.clone_from(&self.stats);
@@ -142,7 +148,7 @@ impl Endpoint {
                 stats.paths.resize(slot.saturating_add(1), PathStats::default());
             }
             if let Some(entry) = stats.paths.get_mut(slot) {
-                *entry = self.paths.get(key).map(crate::path::Path::stats).unwrap_or_default();
+                *entry = self.paths.get(key).map(|path| path.stats(key.generation)).unwrap_or_default();
             }
         }
     }

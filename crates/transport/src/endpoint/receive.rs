@@ -12,6 +12,7 @@ use crate::{
     environment::Received,
     error::Failure,
     path::{Accepted, validation::Address},
+    stats::{EndpointStats, count},
     stream::Phase,
     transmission::{Ecn, PathKey, Space, StreamKey},
 };
@@ -31,14 +32,45 @@ mod transport_error {
 /// What dcQUIC peers close a stream with that they have no place for.
 pub(super) const CODE_REFUSED: u64 = 2;
 
-/// Why a datagram was dropped; all are counted as one.
-pub(super) struct Dropped;
+/// Why a datagram was dropped: [`stats::Dropped`](crate::stats::Dropped) says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    Malformed,
+    UnknownPath,
+    UnknownStream,
+    NotAuthentic,
+    Duplicate,
+    UsedKeyId,
+    Window,
+    NoRoom,
+}
+
+impl Dropped {
+    fn count(self, stats: &mut EndpointStats) {
+        let dropped = &mut stats.dropped;
+        count(&mut stats.packets_dropped);
+        count(match self {
+            Self::Malformed => &mut dropped.malformed,
+            Self::UnknownPath => &mut dropped.unknown_path,
+            Self::UnknownStream => &mut dropped.unknown_stream,
+            Self::NotAuthentic => &mut dropped.not_authentic,
+            Self::Duplicate => &mut dropped.duplicate,
+            Self::UsedKeyId => &mut dropped.used_key_id,
+            Self::Window => &mut dropped.window,
+            Self::NoRoom => &mut dropped.no_room,
+        });
+    }
+}
 
 impl Endpoint {
     pub(super) fn on_received(&mut self, received: &Received, random: Random<'_>) {
         for datagram in received.segments.iter() {
             self.stats.packets_received = self.stats.packets_received.saturating_add(1);
             self.stats.bytes_received = self.stats.bytes_received.saturating_add(datagram.len() as u64);
+            if received.ecn == Ecn::Ce {
+                count(&mut self.stats.ecn_ce_received);
+            }
+            self.datagram_bytes = datagram.len() as u64;
             let Some(first) = datagram.first() else { continue };
             let verdict = match packet::classify(*first) {
                 packet::Kind::Stream => self.on_stream_datagram(datagram, received, random),
@@ -49,12 +81,11 @@ impl Endpoint {
                     self.collect_handshake(received.at_ns, random);
                     Ok(())
                 }
-                packet::Kind::Datagram | packet::Kind::Invalid => Err(Dropped),
+                packet::Kind::Datagram | packet::Kind::Invalid => Err(Dropped::Malformed),
             };
-            if verdict.is_ok() {
-                self.note_received(datagram, received);
-            } else {
-                self.stats.packets_dropped = self.stats.packets_dropped.saturating_add(1);
+            match verdict {
+                Ok(()) => self.note_received(datagram, received),
+                Err(dropped) => dropped.count(&mut self.stats),
             }
         }
     }
@@ -90,9 +121,9 @@ impl Endpoint {
         received: &Received,
         random: Random<'_>,
     ) -> Result<(), Dropped> {
-        let packet = stream::Packet::decode(datagram).map_err(|_| Dropped)?;
+        let packet = stream::Packet::decode(datagram).map_err(|_| Dropped::Malformed)?;
         if !packet.is_reliable() || !packet.is_bidirectional() {
-            return Err(Dropped);
+            return Err(Dropped::Malformed);
         }
         let queue_id = packet.queue_id();
         if queue_id != 0 {
@@ -109,7 +140,7 @@ impl Endpoint {
             }
             return self.on_half_open_packet(&packet, received, random);
         };
-        let path = self.paths.get(path_key).ok_or(Dropped)?;
+        let path = self.paths.get(path_key).ok_or(Dropped::UnknownPath)?;
         match path.accepted.get(&credentials.key_id).copied() {
             Some(Accepted::Live(key)) => self.on_stream_packet(key, &packet, received),
             Some(Accepted::TimeWait(queue_id)) => self.answer_late(queue_id, &packet, received.at_ns),
@@ -129,15 +160,15 @@ impl Endpoint {
         random: Random<'_>,
     ) -> Result<(), Dropped> {
         let credentials = packet.credentials();
-        let established = self.half_open.get(&credentials.id).ok_or(Dropped)?;
+        let established = self.half_open.get(&credentials.id).ok_or(Dropped::UnknownPath)?;
         let keys = established.secret.stream_keys(credentials.key_id, Opener::Remote);
-        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
-        open(packet, &keys, out).map_err(|_| Dropped)?;
+        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped::Malformed)?;
+        open(packet, &keys, out).map_err(|_| Dropped::NotAuthentic)?;
         self.upkeep.source = Some((received.remote, received.local));
         self.handshake.on_authentic(received.at_ns, &credentials.id);
         self.collect_handshake(received.at_ns, random);
         self.upkeep.source = None;
-        let path_key = self.by_credential.get(&credentials.id).copied().ok_or(Dropped)?;
+        let path_key = self.by_credential.get(&credentials.id).copied().ok_or(Dropped::UnknownPath)?;
         // A reply about a used key id is for paths that were confirmed before.
         self.on_first_packet(path_key, packet, 0, received)
     }
@@ -151,17 +182,17 @@ impl Endpoint {
         received: &Received,
     ) -> Result<(), Dropped> {
         let credentials = packet.credentials();
-        let path = self.paths.get_mut(path_key).ok_or(Dropped)?;
+        let path = self.paths.get_mut(path_key).ok_or(Dropped::UnknownPath)?;
         let verdict = path.replay.check(credentials.key_id);
         if verdict != Verdict::New && !planted!(self.config, ReplayIsAccepted) {
             return Err(self.on_used_key_id(path_key, packet, verdict, packet_len, received));
         }
         if packet.end_offset() > self.config.initial_window {
-            return Err(Dropped);
+            return Err(Dropped::Window);
         }
         let keys = path.secret.stream_keys(credentials.key_id, Opener::Remote);
-        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped)?;
-        open(packet, &keys, out).map_err(|_| Dropped)?;
+        let out = self.scratch.get_mut(..packet.payload_len()).ok_or(Dropped::Malformed)?;
+        open(packet, &keys, out).map_err(|_| Dropped::NotAuthentic)?;
         path.replay.accept(credentials.key_id);
         path.life.on_authentic();
         let answer_to = path.answer_to(received.remote, received.local);
@@ -172,8 +203,9 @@ impl Endpoint {
         if !admitted || self.streams.is_full() {
             return self.refuse(path_key, packet, &keys, answer_to, received.at_ns);
         }
-        let key =
-            self.accept_stream(path_key, credentials, keys, peer_queue_id, received.at_ns).ok_or(Dropped)?;
+        let key = self
+            .accept_stream(path_key, credentials, keys, peer_queue_id, received.at_ns)
+            .ok_or(Dropped::NoRoom)?;
         if let Some(stream) = self.streams.get_mut(key) {
             stream.answer_to = answer_to;
         }
@@ -193,21 +225,21 @@ impl Endpoint {
         packet: &stream::Packet<'_>,
         received: &Received,
     ) -> Result<(), Dropped> {
-        let stream = self.streams.get_mut(key).ok_or(Dropped)?;
+        let stream = self.streams.get_mut(key).ok_or(Dropped::UnknownStream)?;
         if stream.credentials != Some(packet.credentials()) {
-            return Err(Dropped);
+            return Err(Dropped::UnknownStream);
         }
         if stream.recv.is_duplicate(space_of(packet), packet.number()) {
-            return Err(Dropped);
+            return Err(Dropped::Duplicate);
         }
-        let keys = stream.keys.as_deref().ok_or(Dropped)?;
+        let keys = stream.keys.as_deref().ok_or(Dropped::UnknownStream)?;
         let offset = packet.offset();
         let len = packet.payload_len();
         let placement = stream.recv.buffer.check(offset, len, packet.final_offset());
         let violation = match placement {
             Ok(Placement::Direct) if stream.phase == Phase::Active && len > 0 => {
-                let out = stream.recv.buffer.direct(offset, len).ok_or(Dropped)?;
-                open(packet, keys, out).map_err(|_| Dropped)?;
+                let out = stream.recv.buffer.direct(offset, len).ok_or(Dropped::Window)?;
+                open(packet, keys, out).map_err(|_| Dropped::NotAuthentic)?;
                 stream.recv.buffer.commit(offset, len, packet.final_offset());
                 self.stats.stream_bytes_received =
                     self.stats.stream_bytes_received.saturating_add(len as u64);
@@ -216,12 +248,12 @@ impl Endpoint {
             }
             Ok(_) => None,
             // Not kept and so not acknowledged: the peer will send it again when some gaps are closed.
-            Err(Violation::TooManyGaps) => return Err(Dropped),
+            Err(Violation::TooManyGaps) => return Err(Dropped::Window),
             Err(Violation::FlowControl) => Some(transport_error::FLOW_CONTROL),
             Err(Violation::FinalSize) => Some(transport_error::FINAL_SIZE),
         };
-        let out = self.scratch.get_mut(..len).ok_or(Dropped)?;
-        open(packet, keys, out).map_err(|_| Dropped)?;
+        let out = self.scratch.get_mut(..len).ok_or(Dropped::Malformed)?;
+        open(packet, keys, out).map_err(|_| Dropped::NotAuthentic)?;
         match violation {
             Some(code) => self.fail_stream(key, Failure::PeerViolation(code), received.at_ns),
             None => self.deliver_scratch(key, packet, received),
@@ -305,6 +337,7 @@ impl Endpoint {
             }
         }
         let Some(path) = self.paths.get_mut(path_key) else { return };
+        path.tally.on_received(self.datagram_bytes);
         // A close goes on being repeated, whatever the peer says meanwhile.
         if self.config.keep_alive && stream.phase == Phase::Active && !stream.send.is_blocked() {
             stream.next_probe_ns = now_ns.saturating_add(path.idle_timeout_ns / 3);
@@ -318,22 +351,22 @@ impl Endpoint {
     }
 
     fn on_control_datagram(&mut self, datagram: &[u8], received: &Received) -> Result<(), Dropped> {
-        let packet = control::Packet::decode(datagram).map_err(|_| Dropped)?;
-        let queue_id = packet.queue_id().ok_or(Dropped)?;
+        let packet = control::Packet::decode(datagram).map_err(|_| Dropped::Malformed)?;
+        let queue_id = packet.queue_id().ok_or(Dropped::Malformed)?;
         let Some(key) = self.by_queue(queue_id) else {
             let id = packet.credentials().id;
             // Not of a stream in time-wait: acknowledging an acknowledgement would never end.
             if self.knows(&id, queue_id) {
-                return Err(Dropped);
+                return Err(Dropped::UnknownStream);
             }
             return Err(self.on_unknown_credentials(&id, packet.source_queue_id(), datagram.len(), received));
         };
-        let stream = self.streams.get_mut(key).ok_or(Dropped)?;
+        let stream = self.streams.get_mut(key).ok_or(Dropped::UnknownStream)?;
         if stream.credentials != Some(packet.credentials()) {
-            return Err(Dropped);
+            return Err(Dropped::UnknownStream);
         }
-        let keys = stream.keys.as_deref().ok_or(Dropped)?;
-        packet.verify(&keys.control_open).map_err(|_| Dropped)?;
+        let keys = stream.keys.as_deref().ok_or(Dropped::UnknownStream)?;
+        packet.verify(&keys.control_open).map_err(|_| Dropped::NotAuthentic)?;
         stream.next_expected_control = stream.next_expected_control.max(packet.number().saturating_add(1));
         if stream.opener == Opener::Remote {
             stream.announce_queue = false;

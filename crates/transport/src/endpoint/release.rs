@@ -4,7 +4,7 @@ use super::{Endpoint, MAX_SPARE_INFOS};
 use crate::{
     environment::{Backpressure, Environment},
     path::Path,
-    stats::Histogram,
+    stats::count,
     transmission::{Completion, Kind, Outcome, Owner, Transmission},
 };
 use paceline_pacer::TokenBucket;
@@ -242,17 +242,24 @@ impl Endpoint {
             path.scheduled_bytes = path.scheduled_bytes.saturating_sub(bytes);
         }
         let data = transmission.kind.is_stream_data();
+        let stats = &mut self.stats;
         match outcome {
             Outcome::Sent { at_ns } => {
-                self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(bytes);
+                stats.bytes_sent = stats.bytes_sent.saturating_add(bytes);
                 if data {
-                    self.stats.sent = self.stats.sent.saturating_add(1);
-                    let late = at_ns.saturating_sub(transmission.scheduled_ns);
-                    Histogram::record(&mut self.stats.departure_error_ns, late);
+                    count(&mut stats.sent);
+                    stats.departure_error_ns.record(at_ns.saturating_sub(transmission.scheduled_ns));
+                    stats.segments.record(transmission.infos.len() as u64);
+                    if let Some(path) = transmission.path.and_then(|key| self.paths.get_mut(key)) {
+                        let rate = path.controller.rate();
+                        if let Some(train) = path.tally.on_sent(transmission, *at_ns, rate) {
+                            stats.trains.record(train);
+                        }
+                    }
                 }
             }
-            Outcome::Failed { .. } if data => self.stats.failed = self.stats.failed.saturating_add(1),
-            Outcome::Cancelled if data => self.stats.cancelled = self.stats.cancelled.saturating_add(1),
+            Outcome::Failed { .. } if data => count(&mut stats.failed),
+            Outcome::Cancelled if data => count(&mut stats.cancelled),
             Outcome::Failed { .. } | Outcome::Cancelled => {}
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     config::SECOND,
     environment::Received,
     error::Failure,
+    stats::count,
     transmission::{Kind, PathKey},
 };
 use paceline_wire::{
@@ -96,11 +97,12 @@ impl Endpoint {
             let len = secret_control::unknown_path_secret(id, queue_id, &token, &mut reply);
             if let Some(reply) = smaller(&reply, len.ok(), trigger_len) {
                 self.reply_limits.take(received.at_ns, id);
-                self.stats.secret_control_sent = self.stats.secret_control_sent.saturating_add(1);
+                count(&mut self.stats.secret_control_sent);
+                count(&mut self.stats.secret_control.unknown_path_secret_sent);
                 self.send_datagram(reply, received.remote, received.local, Kind::Control, received.at_ns);
             }
         }
-        Dropped
+        Dropped::UnknownPath
     }
 
     /// A first packet whose key id is not new. If it is authentic, the peer is told at the path's address, whoever sent it.
@@ -116,46 +118,51 @@ impl Endpoint {
         let credentials = packet.credentials();
         // The limit first: who replays a million packets gets no million decryptions.
         if self.shutting_down || !self.reply_limits.allows(now_ns, &credentials.id) {
-            return Dropped;
+            return Dropped::UsedKeyId;
         }
-        let Some(path) = self.paths.get(path_key) else { return Dropped };
+        let Some(path) = self.paths.get(path_key) else { return Dropped::UnknownPath };
         let keys = path.secret.stream_keys(credentials.key_id, Opener::Remote);
-        let Some(out) = self.scratch.get_mut(..packet.payload_len()) else { return Dropped };
+        let Some(out) = self.scratch.get_mut(..packet.payload_len()) else { return Dropped::Malformed };
         if packet.open(&keys.open, &keys.control_open, out).is_err() {
-            return Dropped;
+            return Dropped::NotAuthentic;
         }
         let sealer = path.secret.control_sealer();
         let queue_id = packet.source_queue_id();
         let mut reply = [0; secret_control::MAX_LEN];
         let id = &credentials.id;
-        let len = match verdict {
-            Verdict::New => return Dropped,
-            Verdict::Replayed => {
-                secret_control::replay_detected(id, queue_id, credentials.key_id, &sealer, &mut reply)
-            }
-            Verdict::Unknown => {
-                secret_control::stale_key(id, queue_id, path.replay.min_acceptable(), &sealer, &mut reply)
-            }
+        let sent = &mut self.stats.secret_control;
+        let (len, sent) = match verdict {
+            Verdict::New => return Dropped::UsedKeyId,
+            Verdict::Replayed => (
+                secret_control::replay_detected(id, queue_id, credentials.key_id, &sealer, &mut reply),
+                &mut sent.replay_detected_sent,
+            ),
+            Verdict::Unknown => (
+                secret_control::stale_key(id, queue_id, path.replay.min_acceptable(), &sealer, &mut reply),
+                &mut sent.stale_key_sent,
+            ),
         };
         // s2n-quic-dc finds the stream only at the port it was opened from.
         let (remote, local) = path.destination(path.answer_to(received.remote, received.local));
         if let Some(reply) = smaller(&reply, len.ok(), trigger_len) {
             self.reply_limits.take(now_ns, id);
-            self.stats.secret_control_sent = self.stats.secret_control_sent.saturating_add(1);
+            count(sent);
+            count(&mut self.stats.secret_control_sent);
             self.send_datagram(reply, remote, local, Kind::Control, now_ns);
         }
-        Dropped
+        Dropped::UsedKeyId
     }
 
     /// What the peer says about a path secret or a key id of ours.
     pub(super) fn on_secret_control(&mut self, datagram: &[u8], received: &Received) -> Result<(), Dropped> {
-        let packet = Packet::decode(datagram).map_err(|_| Dropped)?;
-        let path_key = self.by_credential.get(packet.id()).copied().ok_or(Dropped)?;
+        let packet = Packet::decode(datagram).map_err(|_| Dropped::Malformed)?;
+        let path_key = self.by_credential.get(packet.id()).copied().ok_or(Dropped::UnknownPath)?;
         match packet.body() {
             Body::UnknownPathSecret => self.on_unknown_path_secret(path_key, &packet, received),
             Body::StaleKey { min_key_id } => {
                 self.verify_secret_control(path_key, &packet)?;
-                let path = self.paths.get_mut(path_key).ok_or(Dropped)?;
+                count(&mut self.stats.secret_control.stale_key_received);
+                let path = self.paths.get_mut(path_key).ok_or(Dropped::UnknownPath)?;
                 path.skip_key_ids(min_key_id, MAX_KEY_ID_STEP);
                 // An answered stream has passed the peer's replay check: for it, this is an old packet played back.
                 self.reject_key_id(&packet, received.at_ns, |key_id, answered| {
@@ -164,6 +171,7 @@ impl Endpoint {
             }
             Body::ReplayDetected { rejected_key_id } => {
                 self.verify_secret_control(path_key, &packet)?;
+                count(&mut self.stats.secret_control.replay_detected_received);
                 self.reject_key_id(&packet, received.at_ns, |key_id, _| key_id == rejected_key_id)
             }
         }
@@ -176,20 +184,21 @@ impl Endpoint {
         packet: &Packet<'_>,
         received: &Received,
     ) -> Result<(), Dropped> {
-        let path = self.paths.get(path_key).ok_or(Dropped)?;
-        let token = path.reset_token.ok_or(Dropped)?;
+        let path = self.paths.get(path_key).ok_or(Dropped::UnknownPath)?;
+        let token = path.reset_token.ok_or(Dropped::NotAuthentic)?;
         if received.remote != path.remote {
-            return Err(Dropped);
+            return Err(Dropped::NotAuthentic);
         }
-        packet.verify_token(&token).map_err(|_| Dropped)?;
+        packet.verify_token(&token).map_err(|_| Dropped::NotAuthentic)?;
+        count(&mut self.stats.secret_control.unknown_path_secret_received);
         self.leave_path(path_key, Some(Failure::PeerRestarted), received.at_ns);
         Ok(())
     }
 
     fn verify_secret_control(&self, path_key: PathKey, packet: &Packet<'_>) -> Result<(), Dropped> {
-        let path = self.paths.get(path_key).ok_or(Dropped)?;
+        let path = self.paths.get(path_key).ok_or(Dropped::UnknownPath)?;
         let key: ControlKey = path.secret.control_opener();
-        packet.verify(&key).map_err(|_| Dropped)
+        packet.verify(&key).map_err(|_| Dropped::NotAuthentic)
     }
 
     /// The stream that the packet names has a key id that the peer does not take: nothing of it was delivered for certain.
@@ -199,14 +208,15 @@ impl Endpoint {
         now_ns: u64,
         concerns: impl FnOnce(u64, bool) -> bool,
     ) -> Result<(), Dropped> {
-        let key = packet.queue_id().and_then(|queue_id| self.by_queue(queue_id)).ok_or(Dropped)?;
-        let stream = self.streams.get(key).ok_or(Dropped)?;
-        let credentials = stream.credentials.ok_or(Dropped)?;
+        let key =
+            packet.queue_id().and_then(|queue_id| self.by_queue(queue_id)).ok_or(Dropped::UnknownStream)?;
+        let stream = self.streams.get(key).ok_or(Dropped::UnknownStream)?;
+        let credentials = stream.credentials.ok_or(Dropped::UnknownStream)?;
         if stream.opener != Opener::Local
             || credentials.id != *packet.id()
             || !concerns(credentials.key_id, stream.answered)
         {
-            return Err(Dropped);
+            return Err(Dropped::UsedKeyId);
         }
         self.lose_stream(key, Failure::KeyRejected, now_ns);
         Ok(())

@@ -4,6 +4,7 @@
 //! must reach the number of packets acknowledged in the stream space, all of which left with ECT(0). What is more than that may
 //! be the recovery space's.
 
+use crate::stats::EcnState;
 use paceline_wire::frame::EcnCounts;
 
 /// RFC 9000 §13.4.2: marked packets that all vanish before the first answer.
@@ -11,23 +12,19 @@ const SILENT_PTOS: u32 = 3;
 /// … and packets that are enough to judge by. An answer from time-wait acknowledges one packet and counts no marks.
 const TESTED_PACKETS: u64 = 10;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Testing,
-    Capable,
-    Failed,
-}
-
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EcnValidation {
-    state: State,
+    state: EcnState,
 }
 
 impl EcnValidation {
     /// Whether packets are sent with ECT(0).
     pub(crate) fn is_capable(&self) -> bool {
-        self.state != State::Failed
+        self.state != EcnState::Failed
+    }
+
+    pub(crate) fn state(&self) -> EcnState {
+        self.state
     }
 
     /// An ACK of a stream of which `acknowledged` packets of the stream space have been acknowledged in all. A path that fails
@@ -35,19 +32,19 @@ impl EcnValidation {
     pub(crate) fn on_counts(&mut self, counts: EcnCounts, acknowledged: u64) {
         let marked = counts.ect0.saturating_add(counts.ce);
         match self.state {
-            State::Failed => {}
+            EcnState::Failed => {}
             _ if marked == 0 && counts.ect1 == 0 && acknowledged < TESTED_PACKETS => {}
             // We never send ECT(1).
-            _ if counts.ect1 > 0 || marked < acknowledged => self.state = State::Failed,
-            _ if marked > 0 => self.state = State::Capable,
+            _ if counts.ect1 > 0 || marked < acknowledged => self.state = EcnState::Failed,
+            _ if marked > 0 => self.state = EcnState::Capable,
             _ => {}
         }
     }
 
     /// That many PTOs in a row have expired.
     pub(crate) fn on_ptos(&mut self, expired: u32) {
-        if self.state == State::Testing && expired >= SILENT_PTOS {
-            self.state = State::Failed;
+        if self.state == EcnState::Testing && expired >= SILENT_PTOS {
+            self.state = EcnState::Failed;
         }
     }
 }

@@ -7,6 +7,7 @@ mod persistence;
 pub(crate) mod recovery;
 pub(crate) mod schedule;
 pub(crate) mod silence;
+pub(crate) mod tally;
 mod thresholds;
 pub(crate) mod validation;
 
@@ -32,6 +33,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
+use tally::Tally;
 use validation::Address;
 
 /// A path may hold this share of the pool in unacknowledged packets, so that a dead peer is backpressure on itself only.
@@ -121,10 +123,7 @@ pub(crate) struct Path {
     pub(crate) loss_timer: Alarm,
     pub(crate) pto_timer: Alarm,
     pub(crate) fill_timer: Alarm,
-    pub(crate) packets_lost: u64,
-    pub(crate) packets_spuriously_lost: u64,
-    pub(crate) packets_retransmitted: u64,
-    pub(crate) persistent_congestions: u64,
+    pub(crate) tally: Tally,
     pub(crate) ecn: EcnValidation,
     /// The round trip as a receiver sees it.
     pub(crate) echo: Echo,
@@ -191,10 +190,7 @@ impl Path {
             loss_timer: Alarm::default(),
             pto_timer: Alarm::default(),
             fill_timer: Alarm::default(),
-            packets_lost: 0,
-            packets_spuriously_lost: 0,
-            packets_retransmitted: 0,
-            persistent_congestions: 0,
+            tally: Tally::default(),
             ecn: EcnValidation::default(),
             echo: Echo::default(),
             streams: 0,
@@ -336,21 +332,42 @@ impl Path {
         self.held_bytes.saturating_add(bytes) <= share.max(MIN_HELD)
     }
 
-    pub(crate) fn stats(&self) -> PathStats {
+    /// `generation` tells it from others in its slot.
+    pub(crate) fn stats(&self, generation: u32) -> PathStats {
+        let Self { controller, tally, .. } = self;
+        let measured = |ns| if controller.has_rtt() { ns } else { 0 };
         PathStats {
-            smoothed_rtt_ns: if self.controller.has_rtt() { self.controller.smoothed_rtt() } else { 0 },
-            min_rtt_ns: if self.controller.has_rtt() { self.controller.min_rtt() } else { 0 },
-            congestion_window: self.controller.congestion_window(),
-            bytes_in_flight: self.controller.bytes_in_flight(),
-            pacing_rate: self.controller.rate(),
+            generation,
+            smoothed_rtt_ns: measured(controller.smoothed_rtt()),
+            min_rtt_ns: measured(controller.min_rtt()),
+            latest_rtt_ns: measured(controller.latest_rtt()),
+            rtt_variation_ns: measured(controller.rtt_variance()),
+            congestion_window: controller.congestion_window(),
+            bytes_in_flight: controller.bytes_in_flight(),
+            pacing_rate: controller.rate(),
             mtu: self.mtu,
             cipher_bits: self.secret.suite().key_bits(),
             scheduled_bytes: self.scheduled_bytes,
-            packets_lost: self.packets_lost,
-            packets_spuriously_lost: self.packets_spuriously_lost,
-            packets_retransmitted: self.packets_retransmitted,
-            persistent_congestions: self.persistent_congestions,
+            streams: u64::from(self.streams),
+            sent: tally.sent,
+            packets_sent: tally.packets_sent,
+            bytes_sent: tally.bytes_sent,
+            packets_received: tally.packets_received,
+            bytes_received: tally.bytes_received,
+            bytes_acknowledged: tally.bytes_acknowledged,
+            packets_lost: tally.packets_lost,
+            bytes_lost: tally.bytes_lost,
+            packets_spuriously_lost: tally.packets_spuriously_lost,
+            packets_retransmitted: tally.packets_retransmitted,
+            bytes_retransmitted: tally.bytes_retransmitted,
+            persistent_congestions: tally.persistent_congestions,
+            probe_timeouts: tally.probe_timeouts,
+            ecn_ce_reported: tally.ecn_ce_reported,
             ecn_capable: self.ecn.is_capable(),
+            ecn: self.ecn.state(),
+            departure_error_ns: tally.departure_error_ns,
+            trains: tally.trains,
+            segments: tally.segments,
         }
     }
 }

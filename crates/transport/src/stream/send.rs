@@ -64,6 +64,8 @@ pub(crate) struct Send {
     pub(crate) lost: VecDeque<LostPacket>,
     /// Newest number declared lost, per space: what follows it belongs to the same run.
     last_lost: [Option<u64>; 2],
+    /// Packets declared lost so far.
+    pub(crate) packets_lost: u64,
     /// Packets in flight, in both spaces.
     pub(crate) in_flight: u32,
     /// Bytes of packets that are retained (scheduled, in flight or lost).
@@ -98,6 +100,7 @@ impl Send {
             recovery_space: SentMap::default(),
             lost: VecDeque::new(),
             last_lost: [None; 2],
+            packets_lost: 0,
             in_flight: 0,
             held_bytes: 0,
             ecn_ce: 0,
@@ -350,14 +353,22 @@ impl Send {
     fn ledger(&mut self, space: Space) -> (&mut SentMap, Ledger<'_>) {
         let fin = if planted!(self, LostFinIsForgotten) { Fin::Acknowledged } else { self.fin };
         let Self {
-            stream_space, recovery_space, lost, last_lost, in_flight, held_bytes, acknowledged, ..
+            stream_space,
+            recovery_space,
+            lost,
+            last_lost,
+            packets_lost,
+            in_flight,
+            held_bytes,
+            acknowledged,
+            ..
         } = self;
         let [last_in_stream, last_in_recovery] = last_lost;
         let (map, last_lost) = match space {
             Space::Stream => (stream_space, last_in_stream),
             Space::Recovery => (recovery_space, last_in_recovery),
         };
-        (map, Ledger { lost, last_lost, in_flight, held_bytes, acknowledged, fin })
+        (map, Ledger { lost, last_lost, packets_lost, in_flight, held_bytes, acknowledged, fin })
     }
 
     /// The next packet to send again; what has been acknowledged meanwhile is dropped.
@@ -457,6 +468,7 @@ impl Send {
 struct Ledger<'a> {
     lost: &'a mut VecDeque<LostPacket>,
     last_lost: &'a mut Option<u64>,
+    packets_lost: &'a mut u64,
     in_flight: &'a mut u32,
     held_bytes: &'a mut u64,
     acknowledged: &'a AckedOffsets,
@@ -475,6 +487,7 @@ impl Ledger<'_> {
         *self.in_flight = self.in_flight.saturating_sub(1);
         sent.state = State::Lost;
         if let Some(info) = sent.info {
+            *self.packets_lost = self.packets_lost.saturating_add(1);
             let follows =
                 self.last_lost.replace(sent.number).is_some_and(|last| last.saturating_add(1) == sent.number);
             batch.lost.push(Lost {

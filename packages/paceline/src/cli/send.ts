@@ -262,7 +262,7 @@ function summarize(endpoint: Endpoint, peer: Peer, transfers: readonly Transfer[
     packets: stats.packets,
     packetsPerTransmission: rounded(stats.packets / stats.transmissions, 3),
     completions: { sent: count('sent'), failed: count('failed'), cancelled: count('cancelled') },
-    departureErrorUs: { p50: stats.departureErrorUs.p50, p99: stats.departureErrorUs.p99 },
+    departureErrorUs: { p50: stats.pacingErrorUs.p50, p99: stats.pacingErrorUs.p99 },
     retransmittedPackets: stats.packetsRetransmitted,
     smoothedRttUs: path?.smoothedRttUs ?? 0,
     pacingRateBps: path?.pacingRateBps ?? 0,

@@ -1,0 +1,66 @@
+import test, { type ExecutionContext } from 'ava'
+import { Endpoint, generateSecret, type BindOptions, type ConnectOptions } from '../../packages/paceline/src/index.js'
+
+const LOCAL = '127.0.0.1'
+
+/** Two endpoints on loopback; `transfer` sends so many bytes and waits until they are acknowledged. */
+async function pair(t: ExecutionContext, bind: BindOptions = {}, connect: ConnectOptions = {}) {
+  const secret = generateSecret()
+  const receiver = await Endpoint.listen({ host: LOCAL, port: 0, secret })
+  const sender = await Endpoint.bind({ host: LOCAL, ...bind })
+  t.teardown(() => {
+    sender.destroy()
+    receiver.destroy()
+  })
+  const reading = (async () => {
+    for await (const stream of receiver) {
+      stream.resume()
+      stream.end()
+    }
+  })()
+  void reading
+  const peer = await sender.connect(LOCAL, receiver.address.port, { secret, ...connect })
+  const transfer = async (bytes: number) => {
+    const stream = peer.openStream()
+    stream.resume()
+    const chunk = Buffer.alloc(64 << 10)
+    for (let sent = 0; sent < bytes; sent += chunk.length) await stream.writer.write(chunk)
+    await stream.close()
+    return stream
+  }
+  return { sender, receiver, peer, transfer }
+}
+
+test.serial('what the addon counts is complete and adds up', async (t) => {
+  const { sender, receiver, peer, transfer } = await pair(t)
+  const bytes = 16 << 20
+  const before = sender.stats()
+  const stream = await transfer(bytes)
+  const [ours, theirs, path] = [sender.stats(), receiver.stats(), peer.stats()]
+  t.is(ours.sent + ours.failed + ours.cancelled, ours.transmissions)
+  for (const of of [ours, path]) {
+    t.is(of.pacingErrorUs.count, of.sent)
+    t.is(of.gsoSegments.count, of.sent)
+    t.true(of.trainPackets.sum <= of.gsoSegments.sum && of.trainPackets.sum + 256 > of.gsoSegments.sum)
+    t.true(of.pacingErrorUs.p50 > 0 && of.pacingErrorUs.p99 >= of.pacingErrorUs.p50 && of.pacingErrorUs.sum > 0)
+  }
+  t.is(path.packetsSent, path.gsoSegments.sum)
+  t.true(path.bytesSent >= bytes && path.bytesAcknowledged >= bytes && ours.bytesAcknowledged === path.bytesAcknowledged)
+  t.true(path.smoothedRttUs > 0 && path.minRttUs > 0 && path.latestRttUs > 0 && path.rttVariationUs >= 0)
+  t.true(path.minRttUs <= path.smoothedRttUs && path.congestionWindow > 0 && path.pacingRateBps > 0 && path.mtu >= 1_200)
+  t.is(ours.handshake.attempts, 1)
+  t.is(theirs.handshake.halfOpen, 1)
+  t.true(ours.socket.sends > 0 && theirs.socket.receives > 0 && ours.poolPeakBytes >= 64 << 10)
+  t.is(theirs.streamBytesReceived, bytes)
+  t.is(Object.values(theirs.dropped).reduce((sum, count) => sum + count, 0), theirs.packetsDropped)
+  const counts = stream.stats()
+  t.is(counts.bytesAcknowledged, bytes)
+  t.is(counts.transmissions, ours.transmissions, 'the only stream')
+  t.is(counts.packets, ours.packets)
+  t.is(counts.packetsRetransmitted, ours.packetsRetransmitted)
+  t.is(counts.bytesRetransmitted, ours.bytesRetransmitted)
+  const since = sender.stats({ since: before })
+  t.is(since.transmissions, ours.transmissions - before.transmissions)
+  await sender.close()
+  t.like(sender.stats(), { streams: 0, paths: 0, transmissions: ours.transmissions })
+})
