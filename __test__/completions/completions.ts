@@ -123,7 +123,7 @@ test('two iterators get the same entries; one that was left gets none', async (t
 
 test('records that wait in JavaScript are bounded over all streams, too', async (t) => {
   const budget = { waiting: MAX_WAITING_RECORDS - 2 }
-  const recorder = new Recorder(budget)
+  const recorder = new Recorder(budget, 1)
   const completions = recorder.open(() => undefined)
   const record = new Float64Array([0, 1, 2, 0])
   for (let count = 0; count < 5; count += 1) recorder.completion(record)
@@ -135,7 +135,7 @@ test('records that wait in JavaScript are bounded over all streams, too', async 
 })
 
 test('an entry keeps its numbers when the ring is overwritten, and can be shown', async (t) => {
-  const recorder = new Recorder({ waiting: 0 })
+  const recorder = new Recorder({ waiting: 0 }, 1)
   const completions = recorder.open(() => undefined)
   const record = new Float64Array([2, 5, NaN, 0, 3, 10, 20, 1 | 8])
   recorder.completion(record)

@@ -117,6 +117,8 @@ export class MemoryDriver implements Driver {
   onWake: (() => void) | undefined
   closed = false
   referenced = true
+  /** Of all streams. */
+  transmissions = 0
   /** What `stats()` and `peerStats()` show besides zeros: tests set it. */
   counts: Partial<DriverStats> = {}
   pathCounts: Partial<DriverPathStats> = {}
@@ -406,6 +408,7 @@ export class MemoryDriver implements Driver {
 
   #record(end: End, offset: number, size: number, fin: boolean, errno: number, flags: number): void {
     end.transmissions += 1
+    this.transmissions += 1
     end.completed += 1
     const count = Math.max(1, Math.ceil(size / PAYLOAD))
     end.packets += count

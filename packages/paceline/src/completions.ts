@@ -33,12 +33,15 @@ export interface CompletionPacket {
  * it arrived: `flush()` and `close()` do.
  */
 export class Completion {
+  /** `stream.id` of the stream it belongs to. */
+  readonly streamId: number
   readonly #record: Float64Array
   #packets: readonly CompletionPacket[] | undefined
 
   /** @internal */
-  constructor(record: Float64Array) {
+  constructor(record: Float64Array, streamId: number) {
     this.#record = record
+    this.streamId = streamId
   }
 
   /** `'sent'`: handed to the network; `'failed'`: refused by it; `'cancelled'`: taken back unsent. */
@@ -101,8 +104,8 @@ export class Completion {
   }
 
   toJSON(): object {
-    const { outcome, scheduledAt, sentAt, errno, code, packets } = this
-    return { outcome, scheduledAt, sentAt, errno, code, packets }
+    const { streamId, outcome, scheduledAt, sentAt, errno, code, packets } = this
+    return { streamId, outcome, scheduledAt, sentAt, errno, code, packets }
   }
 
   /** @internal */
@@ -117,10 +120,11 @@ export interface RecordBudget {
 }
 
 /**
- * The completions of a stream, from the call of `stream.completions()` on; ends after the last one of a closed stream.
+ * The completions of a stream, from the call of `stream.completions()` on, until after the last one of a closed stream; or of all
+ * streams of an endpoint, from the call of `endpoint.completions()` on, until the endpoint is closed.
  *
  * Every transmission of the stream is in exactly one entry, or counted once in {@link skipped}, or completed before the
- * recording and counted once in {@link unrecorded}.
+ * recording and counted once in {@link unrecorded}. For an endpoint this holds for the streams that were not closed when it began.
  */
 export class Completions implements AsyncIterableIterator<Completion> {
   readonly #budget: RecordBudget
@@ -145,7 +149,7 @@ export class Completions implements AsyncIterableIterator<Completion> {
     return this.#skipped
   }
 
-  /** Transmissions that completed before the recording began; known once the stream is closed. */
+  /** Transmissions that completed before the recording began; known once the stream (the endpoint) is closed. */
   get unrecorded(): number | undefined {
     return this.#unrecorded
   }
@@ -175,15 +179,15 @@ export class Completions implements AsyncIterableIterator<Completion> {
   }
 
   /** @internal */
-  push(record: Float64Array): void {
+  push(record: Float64Array, streamId: number): void {
     const waiter = this.#waiters.shift()
     if (waiter !== undefined) {
-      waiter.resolve({ done: false, value: new Completion(record) })
+      waiter.resolve({ done: false, value: new Completion(record, streamId) })
     } else if (this.#budget.waiting >= MAX_WAITING_RECORDS) {
       this.#skipped += 1
     } else {
       this.#budget.waiting += 1
-      this.#queue.push(new Completion(record))
+      this.#queue.push(new Completion(record, streamId))
     }
   }
 
@@ -209,14 +213,21 @@ export class Completions implements AsyncIterableIterator<Completion> {
  */
 export class Recorder {
   readonly #budget: RecordBudget
+  readonly #id: number
   readonly #sinks = new Set<Completions>()
   #recording = false
   #came = 0
   #expected = Infinity
   #unrecorded = 0
 
-  constructor(budget: RecordBudget) {
+  constructor(budget: RecordBudget, id: number) {
     this.#budget = budget
+    this.#id = id
+  }
+
+  /** Records that came, for whomever. */
+  get came(): number {
+    return this.#came
   }
 
   /** Somebody takes completions, or did. */
@@ -230,7 +241,9 @@ export class Recorder {
   }
 
   open(start: () => void): Completions {
-    const completions = new Completions(this.#budget, this.#came, (left) => this.#sinks.delete(left))
+    // A closed stream that nobody recorded here counts all of its transmissions as unrecorded, whoever got their records.
+    const before = this.over && !this.#recording ? 0 : this.#came
+    const completions = new Completions(this.#budget, before, (left) => this.#sinks.delete(left))
     if (this.over) {
       completions.end(this.#unrecorded)
       return completions
@@ -247,7 +260,7 @@ export class Recorder {
     this.#came += 1
     if (this.#sinks.size > 0) {
       const copy = record.slice()
-      for (const sink of this.#sinks) sink.push(copy)
+      for (const sink of this.#sinks) sink.push(copy, this.#id)
     }
     this.#settle()
   }

@@ -2,7 +2,7 @@ import { wait, type Waiter } from './abort.js'
 import { SendBudget } from './budget.js'
 import type { CloseResult } from './closing.js'
 import { CommandQueue } from './commands.js'
-import type { RecordBudget } from './completions.js'
+import type { Completions, RecordBudget } from './completions.js'
 import { channels, debug } from './diagnostics.js'
 import type { Driver, DriverPath, DriverPathStats, DriverStats } from './driver.js'
 import { driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
@@ -10,6 +10,7 @@ import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
 import type { DuplexSettings } from './options.js'
 import { Peer } from './peer.js'
+import { EndpointRecorder } from './recording.js'
 import { Hold } from './hold.js'
 import type { Inbox } from './receiving.js'
 import { Stream } from './stream.js'
@@ -65,6 +66,7 @@ export class Core implements EventSink {
   readonly sendBufferBytes: number
   readonly slabHolders = new Set<Inbox>()
   readonly records: RecordBudget = { waiting: 0 }
+  readonly #recorder = new EndpointRecorder(this.records)
   readonly peers = new Map<number, Peer>()
   /** Resolves when nothing of it is left. */
   readonly ended: Promise<void>
@@ -192,6 +194,12 @@ export class Core implements EventSink {
     return this.#addStream(id, peer, false, duplex, priority)
   }
 
+  /** Records of all streams from now on. */
+  completions(): Completions {
+    if (this.#closed === undefined && !this.#recorder.active) for (const id of this.#streams.keys()) this.commands.record(id)
+    return this.#recorder.open([...this.#streams.values()].map((hold) => [hold.id, hold.stream?._records ?? 0]))
+  }
+
   closePeer(peer: Peer): void {
     this.commands.closePeer(peer.id)
     this.peers.delete(peer.id)
@@ -264,6 +272,7 @@ export class Core implements EventSink {
     this.#connecting.clear()
     for (const stream of this.streams) stream._lost(error)
     for (const hold of this.#streams.values()) hold.release()
+    this.#recorder.end()
     this.#streams.clear()
     this.#young = []
     clearTimeout(this.#aging)
@@ -339,6 +348,7 @@ export class Core implements EventSink {
   }
 
   streamClosed(id: number, transmissions: number, unrecorded: number, acknowledged: number): void {
+    this.#recorder.closed(id, transmissions, unrecorded)
     const hold = this.#streams.get(id)
     const stream = hold?.stream
     stream?._closed(transmissions, unrecorded, acknowledged)
@@ -347,11 +357,13 @@ export class Core implements EventSink {
   }
 
   completion(id: number, record: Float64Array): void {
+    this.#recorder.completion(id, record)
     this.#streams.get(id)?.stream?._completion(record)
     this.#forget(id)
   }
 
   skipped(id: number, count: number): void {
+    this.#recorder.skipped(id, count)
     this.#streams.get(id)?.stream?._skipped(count)
     this.#forget(id)
   }
@@ -399,6 +411,10 @@ export class Core implements EventSink {
     const hold = new Hold(id, this.commands)
     const stream = new Stream(this, hold, peer, duplex, priority)
     this.#streams.set(id, hold)
+    if (this.#recorder.active) {
+      this.commands.record(id)
+      this.#recorder.opened(id)
+    }
     this.#young.push(hold)
     this.#age()
     this.#updateBusy()

@@ -80,7 +80,7 @@ export class Stream extends Duplex {
     this.#send = new SendHalf(id, core, hold)
     this.#receive = new ReceiveHalf(id, core, this, hold)
     hold.begin(this, this.#send)
-    this.#recorder = new Recorder(core.records)
+    this.#recorder = new Recorder(core.records, id)
   }
 
   /** Writes that wait, with `AbortSignal`. */
@@ -380,6 +380,11 @@ export class Stream extends Duplex {
   /** @internal */
   _skipped(count: number): void {
     this.#recorder.skipped(count)
+  }
+
+  /** Records that came. @internal */
+  get _records(): number {
+    return this.#recorder.came
   }
 
   /** The driver has nothing more to tell about it. @internal */
