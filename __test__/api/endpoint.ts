@@ -197,7 +197,8 @@ test('await using: asyncDispose closes', async (t) => {
 
 test('diagnostics channels tell of streams and of errors nobody listens for', async (t) => {
   const seen: string[] = []
-  const onOpen = (message: unknown): void => void seen.push(`open ${(message as { accepted: boolean }).accepted}`)
+  const onCreated = (): void => void seen.push('created')
+  const onOpened = (): void => void seen.push('opened')
   const mine = new Set<Stream>()
   const onError = (message: unknown): void => {
     const { stream, error } = message as { stream: Stream; error: { code: string } }
@@ -207,13 +208,15 @@ test('diagnostics channels tell of streams and of errors nobody listens for', as
   t.teardown(() => {
     unsubscribe('paceline:stream.error', onError)
   })
-  subscribe('paceline:stream.open', onOpen)
+  subscribe('paceline:stream.created', onCreated)
+  subscribe('paceline:stream.opened', onOpened)
   const { local, remote } = await joinStreams(t)
-  unsubscribe('paceline:stream.open', onOpen)
+  unsubscribe('paceline:stream.created', onCreated)
+  unsubscribe('paceline:stream.opened', onOpened)
   mine.add(remote)
   local.reset(400)
   await until(t, () => seen.includes('ERR_PACELINE_STREAM_RESET'), 'the error was published')
-  t.true(seen.includes('open true') && seen.includes('open false'))
+  t.true(seen.includes('created') && seen.includes('opened'))
 })
 
 test('streams that are over are forgotten', async (t) => {

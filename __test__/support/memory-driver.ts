@@ -153,18 +153,18 @@ export class MemoryDriver implements Driver {
     const other = this.network.drivers.get(port)
     const knows = other?.settings.secrets.some((secret) => Buffer.compare(secret, options.secrets[0] ?? NOTHING) === 0) ?? false
     const timer = setTimeout(() => {
-      if (this.#peers.delete(id)) this.#tell([Event.PeerClosed, 5, id, FailureNumber.HandshakeTimeout, 0])
+      if (this.#peers.delete(id)) this.tell([Event.PeerClosed, 5, id, FailureNumber.HandshakeTimeout, 0])
     }, options.handshakeTimeout)
     if (other === undefined || !knows || other.closed) return
     this.network.carry(() => {
       const remote: MemoryPeer = { id: other.#takeId(), driver: other, remote: peer, maxBitrate: 0 }
       other.#peers.set(remote.id, remote)
-      other.#tell([Event.PeerOpen, 4, remote.id, 1])
+      other.tell([Event.PeerOpen, 4, remote.id, 1])
       this.network.carry(() => {
         clearTimeout(timer)
         if (!this.#peers.has(id)) return
         peer.remote = remote
-        this.#tell([Event.PeerOpen, 4, id, 0])
+        this.tell([Event.PeerOpen, 4, id, 0])
       })
     })
   }
@@ -177,7 +177,7 @@ export class MemoryDriver implements Driver {
     this.injected.push({ address, port, options })
     this.#peers.set(id, { id, driver: this, remote: undefined, maxBitrate: options.maxBitrate })
     this.network.later(() => {
-      if (this.#peers.has(id)) this.#tell([Event.PeerOpen, 4, id, 0])
+      if (this.#peers.has(id)) this.tell([Event.PeerOpen, 4, id, 0])
     })
   }
 
@@ -271,7 +271,7 @@ export class MemoryDriver implements Driver {
 
   failPeer(id: number, failure: number, detail = 0): void {
     this.#peers.delete(id)
-    this.#tell([Event.PeerClosed, 5, id, failure, detail])
+    this.tell([Event.PeerClosed, 5, id, failure, detail])
   }
 
   maxBitrateOf(id: number): number | undefined {
@@ -340,11 +340,11 @@ export class MemoryDriver implements Driver {
       case Op.ClosePeer:
         this.#peers.delete(id)
         for (const each of this.#ends.values()) if (each.peer.id === id) this.#finish(each, [FailureNumber.Closed, 0])
-        this.#tell([Event.PeerClosed, 5, id, 0, 0])
+        this.tell([Event.PeerClosed, 5, id, 0, 0])
         break
       case Op.Shutdown:
         for (const each of this.#ends.values()) this.#reset(each, 0)
-        this.#tell([Event.Drained, 2])
+        this.tell([Event.Drained, 2])
         break
       default:
         throw new Error(`unknown command ${op}`)
@@ -428,7 +428,7 @@ export class MemoryDriver implements Driver {
       packets.push(end.packetNumber++, offset + at, length, flags | 8 | (fin && at + length >= size ? 1 : 0))
     }
     const now = this.now()
-    this.#tell([Event.Completion, 7 + packets.length, end.id, errno === 0 ? 0 : 1, now - 0.05, now, errno, ...packets])
+    this.tell([Event.Completion, 7 + packets.length, end.id, errno === 0 ? 0 : 1, now - 0.05, now, errno, ...packets])
   }
 
   #arrive(from: End, offset: number, bytes: Buffer, fin: boolean): void {
@@ -444,7 +444,7 @@ export class MemoryDriver implements Driver {
       accepted.remote = from
       from.remote = accepted
       other.#ends.set(accepted.id, accepted)
-      other.#tell([Event.StreamAccepted, 4, accepted.id, remotePeer.id])
+      other.tell([Event.StreamAccepted, 4, accepted.id, remotePeer.id])
     }
     const to = from.remote
     if (offset !== to.received) throw new Error(`bytes out of order: ${offset} after ${to.received}`)
@@ -455,7 +455,7 @@ export class MemoryDriver implements Driver {
       other.maxUnconsumed = Math.max(other.maxUnconsumed, to.received - to.consumed)
       if (fin) {
         to.finReceived = true
-        if (!to.stopped) other.#tell([Event.End, 3, to.id])
+        if (!to.stopped) other.tell([Event.End, 3, to.id])
         other.#maybeClose(to)
       }
     }
@@ -491,7 +491,7 @@ export class MemoryDriver implements Driver {
 
   #tellProgress(end: End): void {
     const sent = [end.transmissions, end.packets, end.retransmitted, end.retransmitted * PAYLOAD, 0]
-    this.#tell([Event.Progress, 11, end.id, end.sealed, end.acknowledged, end.finAcknowledged ? 1 : 0, ...sent])
+    this.tell([Event.Progress, 11, end.id, end.sealed, end.acknowledged, end.finAcknowledged ? 1 : 0, ...sent])
   }
 
   #maybeClose(end: End): void {
@@ -512,13 +512,14 @@ export class MemoryDriver implements Driver {
     const skipped = this.#skipped.get(end.id) ?? 0
     this.#skipped.delete(end.id)
     this.#tellProgress(end)
-    if (failure !== undefined) this.#tell([Event.Failed, 5, end.id, ...failure])
+    if (failure !== undefined) this.tell([Event.Failed, 5, end.id, ...failure])
     const acknowledged = failure?.[0] === FailureNumber.KeyRejected ? 0 : end.acknowledged
-    this.#tell([Event.Closed, 6, end.id, end.transmissions, end.recording ? end.unrecorded : end.transmissions, acknowledged])
-    if (skipped > 0) this.#tell([Event.Skipped, 4, end.id, skipped])
+    this.tell([Event.Closed, 6, end.id, end.transmissions, end.recording ? end.unrecorded : end.transmissions, acknowledged])
+    if (skipped > 0) this.tell([Event.Skipped, 4, end.id, skipped])
   }
 
-  #tell(event: number[]): void {
+  /** Tells the endpoint. */
+  tell(event: number[]): void {
     this.#push({ event })
   }
 

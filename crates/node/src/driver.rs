@@ -9,7 +9,7 @@ use crate::{
     errors::{self, Code, Result, error},
     injected::DriverInjectOptions,
     live,
-    news::{Drain, MIN_RING_ELEMENTS, News, NoRoom},
+    news::{Drain, MIN_RING_ELEMENTS, News, NoRoom, tell_fallbacks},
     options::{self, DriverConnectOptions, DriverOptions, LocalAddress, NativeLiveness, RemoteAddress},
     ring::Ring,
     stats::{DriverPathStats, DriverStats},
@@ -68,6 +68,8 @@ struct Open {
     referred: bool,
     /// The worker's failure was thrown.
     failure_told: bool,
+    /// Refusals of segmentation offload that were told.
+    fallbacks_told: u64,
     hook: Option<Hook<Shell>>,
     _token: live::Token,
 }
@@ -81,7 +83,7 @@ impl Open {
     }
 
     fn drain(&mut self, drain: &mut Drain<'_>) -> Result<()> {
-        let Self { news, runtime, doorbell, .. } = self;
+        let Self { news, runtime, doorbell, fallbacks_told, .. } = self;
         while drain.ring.written() == 0 {
             if news.is_told() {
                 let take = || news.take(|into| runtime.shared().take_news(into));
@@ -92,6 +94,7 @@ impl Open {
             news.tell(drain).map_err(|no_room| error(Code::Internal, no_room))?;
             runtime.shared().received.give(news.spent());
         }
+        tell_fallbacks(fallbacks_told, runtime.counters().gso_fallbacks, &mut drain.ring);
         Ok(())
     }
 
@@ -191,6 +194,7 @@ impl NativeDriver {
             commands: vec![Command::AcceptStreams(0)],
             referred: true,
             failure_told: false,
+            fallbacks_told: 0,
             hook: None,
             _token: live::Token::driver(),
         };

@@ -192,6 +192,13 @@ impl News {
     }
 }
 
+/// Tells, once, how many bursts segmentation offload has refused so far; at the next drain where there is no room for it.
+pub(crate) fn tell_fallbacks(told: &mut u64, fallbacks: u64, ring: &mut Ring<'_>) {
+    if fallbacks != *told && ring.push(Event::Offload, [fallbacks as f64]).is_ok() {
+        *told = fallbacks;
+    }
+}
+
 /// What needs no slab and comes before the bytes.
 fn tell_state(update: &mut StreamUpdate, ring: &mut Ring<'_>) -> Result<(), Full> {
     let stream = f64::from(update.stream);

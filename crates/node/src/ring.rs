@@ -15,6 +15,7 @@ pub(crate) enum Event {
     Completion = 9,
     Skipped = 10,
     Drained = 11,
+    Offload = 12,
 }
 
 /// There is no room for the next event.

@@ -3,8 +3,9 @@ import { SendBudget } from './budget.js'
 import type { CloseResult } from './closing.js'
 import { CommandQueue } from './commands.js'
 import type { Completions, RecordBudget } from './completions.js'
-import { channels, debug } from './diagnostics.js'
+import { channels, debug, isMeasuring, measure } from './diagnostics.js'
 import type { Driver, DriverPath, DriverPathStats, DriverStats } from './driver.js'
+import type { Endpoint } from './endpoint.js'
 import { driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
 import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
@@ -34,6 +35,8 @@ interface Connecting {
   readonly address: string
   readonly port: number
   readonly maxBitrate: number
+  /** When it began, in ms. */
+  readonly began: number
 }
 
 /**
@@ -68,6 +71,8 @@ export class Core implements EventSink {
   readonly records: RecordBudget = { waiting: 0 }
   readonly #recorder = new EndpointRecorder(this.records)
   readonly peers = new Map<number, Peer>()
+  /** For messages; set by itself. */
+  endpoint: Endpoint | undefined
   /** Resolves when nothing of it is left. */
   readonly ended: Promise<void>
   readonly #settings: CoreSettings
@@ -81,6 +86,7 @@ export class Core implements EventSink {
   #young: Hold[] = []
   #aging: NodeJS.Timeout | undefined
   #nextId = 1
+  #fallbacks = 0
   #closing = false
   #closed: PacelineError | undefined
   #drainedWaiter: (() => void) | undefined
@@ -168,9 +174,11 @@ export class Core implements EventSink {
       (waiter) => {
         this.#mustBeOpen()
         id = this.#takeId((candidate) => this.peers.has(candidate) || this.#connecting.has(candidate))
-        this.#connecting.set(id, { waiter, address, port, maxBitrate })
+        this.#connecting.set(id, { waiter, address, port, maxBitrate, began: this.driver.now() })
         this.#updateBusy()
         try {
+          debug('peer %d: connecting to %s:%d', id, address, port)
+          if (channels.peerConnecting.hasSubscribers) channels.peerConnecting.publish({ endpoint: this.endpoint, address, port })
           start(id)
         } catch (error) {
           this.#connecting.delete(id)
@@ -258,11 +266,16 @@ export class Core implements EventSink {
   }
 
   /** Ends everything at once. */
-  destroy(error: PacelineError = new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')): void {
+  destroy(reason?: PacelineError): void {
     if (this.#closed !== undefined) return
+    const error = reason ?? new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
     this.#closing = true
     this.#closed = error
     const { address } = this.driver
+    if (reason !== undefined) {
+      debug('endpoint %s:%d: %s', address.address, address.port, reason.message)
+      if (channels.endpointError.hasSubscribers) channels.endpointError.publish({ endpoint: this.endpoint, address, error: reason })
+    }
     this.commands.close()
     this.#pump.close()
     forgotten.unregister(this)
@@ -284,13 +297,17 @@ export class Core implements EventSink {
     this.#updateBusy()
     this.#resolveEnded()
     debug('endpoint %s:%d closed', address.address, address.port)
-    if (channels.endpointClosed.hasSubscribers) channels.endpointClosed.publish({ address })
+    if (channels.endpointClosed.hasSubscribers) channels.endpointClosed.publish({ endpoint: this.endpoint, address })
   }
 
   peerOpen(id: number, accepted: boolean): void {
     const connecting = this.#connecting.get(id)
     if (connecting === undefined && !accepted) return
     const peer = this.#addPeer(id, accepted, connecting?.maxBitrate ?? 0)
+    if (connecting !== undefined && isMeasuring()) {
+      const { began, address, port } = connecting
+      measure('paceline:connect', began, this.driver.now(), { address, port })
+    }
     this.#connecting.delete(id)
     this.#updateBusy()
     connecting?.waiter.resolve(peer)
@@ -301,13 +318,15 @@ export class Core implements EventSink {
     this.#connecting.delete(id)
     if (connecting !== undefined) {
       const { waiter, address, port } = connecting
-      waiter.reject(
+      const error =
         failure !== 0
           ? failureError(failure, detail, { address, port })
           : this.#closing
             ? new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
-            : new PeerError('ERR_PACELINE_PEER_CLOSED', undefined, { address, port }),
-      )
+            : new PeerError('ERR_PACELINE_PEER_CLOSED', undefined, { address, port })
+      debug('peer %d: %s', id, error.message)
+      if (failure !== 0 && channels.peerError.hasSubscribers) channels.peerError.publish({ peer: undefined, address, port, error })
+      waiter.reject(error)
       this.#updateBusy()
       return
     }
@@ -372,6 +391,13 @@ export class Core implements EventSink {
     this.#drainedWaiter?.()
   }
 
+  offloadRefused(total: number): void {
+    const count = total - this.#fallbacks
+    this.#fallbacks = total
+    debug('segmentation offload was refused for %d bursts', count)
+    if (channels.offloadFallback.hasSubscribers) channels.offloadFallback.publish({ endpoint: this.endpoint, count, total })
+  }
+
   broken(error: unknown): void {
     this.destroy(driverError(error, 'ERR_PACELINE_INTERNAL'))
   }
@@ -418,7 +444,9 @@ export class Core implements EventSink {
     this.#young.push(hold)
     this.#age()
     this.#updateBusy()
-    if (channels.streamOpen.hasSubscribers) channels.streamOpen.publish({ stream, accepted })
+    debug('stream %d %s', id, accepted ? 'opened by the peer' : 'created')
+    const opens = accepted ? channels.streamOpened : channels.streamCreated
+    if (opens.hasSubscribers) opens.publish({ stream })
     return stream
   }
 

@@ -454,6 +454,8 @@ export const Event = {
   Skipped: 10,
   /** The answer to Shutdown: the wheel is empty. */
   Drained: 11,
+  /** id = bursts so far that segmentation offload refused, and that were sent packet by packet. */
+  Offload: 12,
 } as const
 
 /** Failure numbers of Failed and PeerClosed; `crates/transport/src/error.rs` has the same list. */

@@ -57,12 +57,13 @@ export class Endpoint implements AsyncIterable<Stream> {
 
   private constructor(driver: Driver, settings: EndpointSettings) {
     this.#core = new Core(driver, settings)
+    this.#core.endpoint = this
     this.#secrets = settings.secrets
     this.#address = driver.address
     this.#book = new Book('endpoint', driver.now())
     this.closed = this.#core.ended
     debug('endpoint %s:%d open', this.#address.address, this.#address.port)
-    if (channels.endpointOpen.hasSubscribers) channels.endpointOpen.publish({ address: this.#address })
+    if (channels.endpointOpen.hasSubscribers) channels.endpointOpen.publish({ endpoint: this, address: this.#address })
   }
 
   /**

@@ -23,6 +23,8 @@ export interface EventSink {
   completion(stream: number, record: Float64Array): void
   skipped(stream: number, count: number): void
   drained(): void
+  /** Segmentation offload was refused so many times. */
+  offloadRefused(total: number): void
   /** The driver could not be drained: there will be no more news. */
   broken(error: unknown): void
   /** No more bytes will go into this slab. */
@@ -141,6 +143,9 @@ export class EventPump {
         break
       case Event.Drained:
         sink.drained()
+        break
+      case Event.Offload:
+        sink.offloadRefused(id)
         break
       default:
       // A newer driver may tell more than is understood here.

@@ -15,6 +15,7 @@
 export { Chunks } from './chunks.js'
 export type { CloseResult } from './closing.js'
 export { Completion, Completions, type CompletionPacket } from './completions.js'
+export { measurePerformance, type DiagnosticMessages } from './diagnostics.js'
 export type {
   Driver,
   DriverConnectOptions,

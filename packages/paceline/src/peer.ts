@@ -48,6 +48,8 @@ export class Peer {
       this.#rejectClosed = reject
     })
     this.closed.catch(() => undefined)
+    // What is asked while it is there is known when it is gone.
+    void this.remoteAddress
   }
 
   /** Its address now; the last one known after it is closed. */
@@ -147,6 +149,10 @@ export class Peer {
     if (this.#over) return
     this.#over = true
     debug('peer %d closed: %s', this.id, error?.code ?? 'here')
+    if (error !== undefined && channels.peerError.hasSubscribers) {
+      const { address, port } = this.remoteAddress ?? { address: undefined, port: undefined }
+      channels.peerError.publish({ peer: this, address, port, error })
+    }
     if (channels.peerClosed.hasSubscribers) channels.peerClosed.publish({ peer: this, error })
     if (error === undefined) this.#resolveClosed()
     else this.#rejectClosed(error)

@@ -1,6 +1,8 @@
 import type { Waiter } from './abort.js'
 import type { SendBudget, Spender } from './budget.js'
 import type { CommandQueue } from './commands.js'
+import { channels, debug } from './diagnostics.js'
+import type { Driver } from './driver.js'
 import { PacelineError, StreamError } from './errors.js'
 import { Fifo } from './fifo.js'
 import { Reason, type Hold } from './hold.js'
@@ -29,6 +31,7 @@ export interface SendLink {
   readonly commands: CommandQueue
   readonly budget: SendBudget
   readonly sendBufferBytes: number
+  readonly driver: Pick<Driver, 'now'>
 }
 
 const NO_CHUNKS: readonly Uint8Array[] = []
@@ -48,6 +51,8 @@ export class SendHalf implements Spender {
   #askedOffset = -1
   #askedRoom = false
   #failure: Error | undefined
+  /** Since when something waits for room, in ms; known only if somebody wants to know. */
+  #blockedAt: number | undefined
 
   /** Bytes handed to the driver. */
   written = 0
@@ -173,6 +178,7 @@ export class SendHalf implements Spender {
     this.#failure = error
     const waiting = [...this.#queue]
     this.#queue.clear()
+    this.#unblock()
     this.#hold.clear(Reason.Sending)
     for (const pending of waiting) {
       // A FIN behind nothing has nothing to lose: `end()` on a stream whose peer has gone is not an error.
@@ -206,6 +212,7 @@ export class SendHalf implements Spender {
       }
       pending.done(null)
     }
+    this.#unblock()
     this.#hold.clear(Reason.Sending)
   }
 
@@ -262,7 +269,27 @@ export class SendHalf implements Spender {
     }
   }
 
+  #block(): void {
+    const { stream } = this.#hold
+    if (this.#blockedAt !== undefined || stream === undefined) return
+    if (!debug.enabled && !channels.streamBlocked.hasSubscribers && !channels.streamUnblocked.hasSubscribers) return
+    this.#blockedAt = this.#link.driver.now()
+    const waiting = this.pendingBytes
+    debug('stream %d: %d bytes wait for room', this.#id, waiting)
+    if (channels.streamBlocked.hasSubscribers) channels.streamBlocked.publish({ stream, waiting })
+  }
+
+  #unblock(): void {
+    if (this.#blockedAt === undefined) return
+    const blockedFor = this.#link.driver.now() - this.#blockedAt
+    this.#blockedAt = undefined
+    debug('stream %d: nothing waits for room after %d ms', this.#id, blockedFor)
+    const { stream } = this.#hold
+    if (stream !== undefined && channels.streamUnblocked.hasSubscribers) channels.streamUnblocked.publish({ stream, blockedFor })
+  }
+
   #waitForRoom(): void {
+    this.#block()
     const own = this.unsealed
     if (own === 0) {
       this.#link.budget.starve(this)

@@ -4,7 +4,7 @@ import { Chunks } from './chunks.js'
 import { acknowledgedBy, DISPOSE_DEADLINE, Over, type CloseResult } from './closing.js'
 import { Recorder, type Completions } from './completions.js'
 import type { Core } from './core.js'
-import { channels, debug } from './diagnostics.js'
+import { channels, debug, isMeasuring, measure } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
 import { Reason, type Hold } from './hold.js'
@@ -331,6 +331,7 @@ export class Stream extends Duplex {
   /** @internal */
   _failed(failure: number, detail: number): void {
     this.#failed = true
+    if (failure === FailureNumber.PeerReset && channels.streamReset.hasSubscribers) channels.streamReset.publish({ stream: this, code: detail, remote: true })
     if (this.#failure !== undefined) return
     const error = failureError(failure, detail, this.peer.remoteAddress)
     if (failure === FailureNumber.PeerReset && detail === 0 && this.#receive.ended) this.#peerLeft(error)
@@ -355,7 +356,9 @@ export class Stream extends Duplex {
     if ((this.writableEnded || this.id % 2 === 1) && !this.#receive.stock) this.#receive.finish()
     // Somebody reads through the stock machinery, where only an error can say that it is not all.
     if (this.#receive.stopped && !this.#receive.settled) this.#fail(new StreamError('ERR_PACELINE_STREAM_CLOSED'))
+    debug('stream %d closed', this.id)
     if (channels.streamClosed.hasSubscribers) channels.streamClosed.publish({ stream: this, ...this.#result() })
+    if (isMeasuring()) measure('paceline:stream', this.#began, this.#core.driver.now(), { id: this.id, ...this.#result() })
     this.#over.settle()
   }
 
@@ -436,7 +439,10 @@ export class Stream extends Duplex {
     this.#setFailure(reason)
     if (!this.#failed) {
       this.#failed = true
-      this.#core.commands.reset(this.id, this.#resetCode ?? resetCodeOf(cause))
+      const code = this.#resetCode ?? resetCodeOf(cause)
+      this.#core.commands.reset(this.id, code)
+      debug('stream %d reset with code %d', this.id, code)
+      if (channels.streamReset.hasSubscribers) channels.streamReset.publish({ stream: this, code, remote: false })
     }
     this.#send.fail(reason)
     this.#receive.fail(reason)

@@ -173,6 +173,22 @@ fn any_room_gives_the_same_news_in_more_drains() {
 }
 
 #[test]
+fn refused_offload_is_told_once_and_again_when_it_was_refused_again() {
+    let (mut told, mut elements) = (0, [0.0; 6]);
+    let mut tell = |fallbacks, room: usize| {
+        let mut ring = Ring::new(&mut elements[..room]);
+        tell_fallbacks(&mut told, fallbacks, &mut ring);
+        let written = ring.written();
+        elements[..written].to_vec()
+    };
+    assert_eq!(tell(0, 6), []);
+    assert_eq!(tell(2, 2), [], "no room");
+    assert_eq!(tell(2, 6), [12.0, 3.0, 2.0]);
+    assert_eq!(tell(2, 6), []);
+    assert_eq!(tell(5, 3), [12.0, 3.0, 5.0]);
+}
+
+#[test]
 fn no_room_at_all_is_an_error_and_not_a_silence() {
     let mut news = News::default();
     take(&mut news, busy_batch());
