@@ -44,6 +44,7 @@ export {
   type Fault,
 } from './errors.js'
 export { Histogram } from './histogram.js'
+export { metrics } from './metrics.js'
 export {
   PRESETS,
   type BindOptions,
@@ -60,6 +61,7 @@ export {
 } from './options.js'
 export type { ListenPathSecret, PathSecret } from './path-secret.js'
 export { Peer, type PeerAddress } from './peer.js'
+export type { QlogOptions, QlogResult } from './qlog.js'
 export { formatSecret, generateSecret, parseSecret, readSecretFile, type Secret } from './secret.js'
 export { type EndpointStats, type PeerStats, type StatsOptions, type StreamCounts, type StreamStats, type Taken } from './stats.js'
 export { Stream } from './stream.js'

@@ -1,4 +1,4 @@
-import { Duplex } from 'node:stream'
+import { Duplex, type Writable as NodeWritable } from 'node:stream'
 import { wait } from './abort.js'
 import { Chunks } from './chunks.js'
 import { acknowledgedBy, DISPOSE_DEADLINE, Over, type CloseResult } from './closing.js'
@@ -8,8 +8,9 @@ import { channels, debug, isMeasuring, measure } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
 import { Reason, type Hold } from './hold.js'
-import { DEFAULT_PRIORITY, integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
+import { DEFAULT_PRIORITY, integerOption, numberOption, objectOption, priorityOption, signalOption, wrongOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
+import { writeQlog, type QlogOptions, type QlogResult } from './qlog.js'
 import { ReceiveHalf } from './receiving.js'
 import { SendHalf } from './sending.js'
 import { Book, type StatsOptions, type StreamCounts, type StreamStats } from './stats.js'
@@ -121,6 +122,34 @@ export class Stream extends Duplex {
     return this.#recorder.open(() => {
       this.#core.commands.record(this.id)
     })
+  }
+
+  /**
+   * Logs this stream's transmissions and its path's measurements from now on, as qlog (JSON-SEQ, `qlog_version` 0.3) that qvis reads, until
+   * the stream is over. Never holds the transfer back: what the writable does not take at once is left out, counted, and told in the log.
+   *
+   * @example
+   * const logged = stream.qlog(createWriteStream('stream.sqlog'))
+   * await stream.close()
+   * const { dropped } = await logged
+   *
+   * @returns what became of the log; never rejects, also when the writable fails
+   * @throws {OptionError} `ERR_PACELINE_OPTION`
+   */
+  qlog(writable: NodeWritable, options: QlogOptions = {}): Promise<QlogResult> {
+    const given = objectOption('options', options)
+    if (typeof writable !== 'object' || writable === null || typeof writable.write !== 'function') throw wrongOption('writable', 'a Writable of node:stream', writable)
+    const interval = numberOption('options.interval', given.interval, 50, 1, 60_000, ' ms')
+    const title = given.title ?? `paceline stream ${this.id}`
+    if (typeof title !== 'string') throw wrongOption('options.title', 'a string', title)
+    const source = {
+      id: this.id,
+      vantage: this.id % 2 === 1 ? ('client' as const) : ('server' as const),
+      completions: this.completions(),
+      now: () => this.#core.driver.now(),
+      path: () => this.peer.stats(),
+    }
+    return writeQlog(source, writable, { title, interval, end: given.end ?? true })
   }
 
   /**
