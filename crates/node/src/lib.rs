@@ -43,3 +43,4 @@ mod peers;
 mod ring;
 mod sim;
 mod teardown;
+mod testing;
