@@ -398,8 +398,11 @@ export class Core implements EventSink {
     const hold = new Hold(id, this.commands)
     const stream = new Stream(this, hold, peer, duplex)
     this.#streams.set(id, hold)
-    this.#young.push(hold)
-    this.#age()
+    // Where time is virtual, nothing may depend on when the collector runs: streams stay.
+    if (this.clock === SYSTEM_CLOCK) {
+      this.#young.push(hold)
+      this.#age()
+    }
     this.#updateBusy()
     if (channels.streamOpen.hasSubscribers) channels.streamOpen.publish({ stream, accepted })
     return stream
