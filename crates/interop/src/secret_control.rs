@@ -149,41 +149,74 @@ async fn unknown_from_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
     expect(&seen, if right { "PeerRestarted" } else { "nothing" })
 }
 
-/// In front of `target`: the last byte of every secret-control packet is another. Counts them.
-async fn spoiling(target: SocketAddr) -> Result<(Proxy, Arc<AtomicU64>), String> {
-    let spoiled = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&spoiled);
-    let script = move |_: Way, datagram: &[u8]| {
+/// What a wire lets through, of packets on both ways.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lets {
+    Everything,
+    /// Nothing comes back from the target.
+    NothingBack,
+    /// No secret-control packets.
+    NoSecretControl,
+    /// Secret-control packets with another last byte.
+    WrongSecretControl,
+}
+
+/// A wire to `target`, and how many secret-control packets came to it.
+async fn wire(target: SocketAddr, lets: Lets) -> Result<(Proxy, Arc<AtomicU64>), String> {
+    let told = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&told);
+    let script = move |way: Way, datagram: &[u8]| {
         let mut datagram = datagram.to_vec();
-        if datagram.first().is_some_and(|first| classify(*first) == Kind::SecretControl) {
-            if let Some(last) = datagram.last_mut() {
-                *last ^= 1;
+        let secret_control = datagram.first().is_some_and(|first| classify(*first) == Kind::SecretControl);
+        count.fetch_add(u64::from(secret_control), Ordering::Relaxed);
+        match lets {
+            Lets::NothingBack if way == Way::Back => return Vec::new(),
+            Lets::NoSecretControl if secret_control => return Vec::new(),
+            Lets::WrongSecretControl if secret_control => {
+                if let Some(last) = datagram.last_mut() {
+                    *last ^= 1;
+                }
             }
-            count.fetch_add(1, Ordering::Relaxed);
+            _ => {}
         }
         vec![datagram]
     };
-    Ok((Proxy::scripted(target, Box::new(script)).await.map_err(text)?, spoiled))
+    Ok((Proxy::scripted(target, Box::new(script)).await.map_err(text)?, told))
 }
 
-fn was_spoiled(spoiled: &AtomicU64, seen: Seen) -> Seen {
-    match spoiled.load(Ordering::Relaxed) {
-        0 => Err(format!("no secret-control packet was changed on the way: {seen:?}")),
-        count => seen.map(|seen| format!("{seen}, {count} changed on the way")),
+/// `seen`, if there was what it is said to come from.
+fn because_of(told: &AtomicU64, seen: Seen) -> Seen {
+    match told.load(Ordering::Relaxed) {
+        0 => Err(format!("no secret-control packet came: {seen:?}")),
+        count => seen.map(|seen| format!("{seen}, after {count} secret-control packets")),
     }
 }
 
+/// What of upstream's answers reaches us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    SecretControl {
+        right: bool,
+    },
+    /// The stream's close, with the code that upstream itself takes for success.
+    Close,
+}
+
 /// A second endpoint with the first one's secret, at its address, whose key ids begin at `again`.
-async fn used_key_id(upstream: &Arc<Upstream>, again: u64, right: bool) -> Seen {
+async fn used_key_id(upstream: &Arc<Upstream>, again: u64, heard: Heard) -> Seen {
     const FIRST: u64 = 70_000;
     let mut ours = start(any_port())?;
     let address = ours.address();
     let mut pair = Pair::new(upstream, &ours, None)?;
-    // Upstream sends both to where the path secret is registered.
-    let (home, spoiled) = spoiling(address).await?;
-    if !right {
-        pair.address = home.address;
-    }
+    // Upstream sends secret control to where the path secret is registered, everything else to where packets come from.
+    let (lets_home, lets_back) = match heard {
+        Heard::SecretControl { right: true } => (Lets::Everything, Lets::NothingBack),
+        Heard::SecretControl { right: false } => (Lets::WrongSecretControl, Lets::NothingBack),
+        Heard::Close => (Lets::NoSecretControl, Lets::Everything),
+    };
+    let (home, told) = wire(address, lets_home).await?;
+    let (front, _) = wire(pair.acceptor, lets_back).await?;
+    pair.address = home.address;
     pair.register([0; 16])?;
     ours.inject(pair.path(FIRST, None)).map_err(text)?;
     let stream = ours.open();
@@ -201,7 +234,9 @@ async fn used_key_id(upstream: &Arc<Upstream>, again: u64, right: bool) -> Seen 
     // Upstream's mailbox for a key id outlives its stream by half a second.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let mut ours = start(address)?;
-    ours.inject_again(pair.path(again, None));
+    let mut path = pair.path(again, None);
+    path.remote = front.address;
+    ours.inject_again(path);
     send_hello(&mut ours);
     // Nothing is authenticated before upstream's application looks at the stream.
     let accepted = tokio::spawn({
@@ -212,16 +247,14 @@ async fn used_key_id(upstream: &Arc<Upstream>, again: u64, right: bool) -> Seen 
             }
         }
     });
-    let seen = our_end(&mut ours, if right { LONG } else { QUIET });
+    let wrong = heard == Heard::SecretControl { right: false };
+    let seen = our_end(&mut ours, if wrong { QUIET } else { LONG });
     accepted.abort();
-    if right {
-        return expect(&seen, "KeyRejected");
-    }
-    // What is left is upstream's close, with the code that means success: it acknowledges nothing.
     if ours.flows.values().any(|flow| flow.acknowledged) {
         return Err(format!("reported as delivered: {seen}"));
     }
-    was_spoiled(&spoiled, if seen.contains("KeyRejected") { Err(seen) } else { Ok(seen) })
+    let seen = expect(&seen, if wrong { "nothing" } else { "KeyRejected" });
+    if heard == Heard::Close { seen } else { because_of(&told, seen) }
 }
 
 /// A packet of upstream's form, with a MAC that is right or wrong, for a stream of ours that is under way.
@@ -327,9 +360,9 @@ async fn used_by_them(upstream: &Arc<Upstream>, stale: bool, right: bool) -> See
     let successor =
         Pair { upstream: Arc::new(Upstream::start(b"upstream's reset key").map_err(text)?), ..pair };
     successor.register(successor.our_token())?;
-    let (front, spoiled) = spoiling(ours.address()).await?;
-    let target = if right { successor.address } else { front.address };
-    let mut again = successor.upstream.open(successor.address, target).await.map_err(text)?;
+    let lets = if right { Lets::Everything } else { Lets::WrongSecretControl };
+    let (front, told) = wire(ours.address(), lets).await?;
+    let mut again = successor.upstream.open(successor.address, front.address).await.map_err(text)?;
     let limit = if right { LONG } else { QUIET };
     // The answer may be there before the write is.
     let seen = match again.write_all(b"hello").await {
@@ -339,11 +372,12 @@ async fn used_by_them(upstream: &Arc<Upstream>, stale: bool, right: bool) -> See
     if ours.flows.len() != 1 {
         return Err(format!("ours accepted it: {} streams", ours.flows.len()));
     }
-    match (right, stale) {
-        (true, true) => expect(&seen, "potentially replayed"),
-        (true, false) => expect(&seen, "key has been replayed"),
-        (false, _) => was_spoiled(&spoiled, expect(&seen, "nothing")),
-    }
+    let expected = match (right, stale) {
+        (true, true) => "potentially replayed",
+        (true, false) => "key has been replayed",
+        (false, _) => "nothing",
+    };
+    because_of(&told, expect(&seen, expected))
 }
 
 /// The key that the next stream of upstream's would have, after an authentic or forged StaleKey.
@@ -377,14 +411,16 @@ async fn forged_stale_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
 pub async fn play(upstream: &Arc<Upstream>, wanted: impl Fn(&str) -> bool, mut tell: impl FnMut(Row)) {
     row!(wanted, tell, "UnknownPathSecret from them, right token", unknown_from_them(upstream, true));
     row!(wanted, tell, "UnknownPathSecret from them, wrong token", unknown_from_them(upstream, false));
-    row!(wanted, tell, "StaleKey from them, right MAC", used_key_id(upstream, 5, true));
-    row!(wanted, tell, "StaleKey from them, wrong MAC", used_key_id(upstream, 5, false));
-    row!(wanted, tell, "ReplayDetected from them, right MAC", used_key_id(upstream, 70_000, true));
+    let by = |right| Heard::SecretControl { right };
+    row!(wanted, tell, "StaleKey from them, right MAC", used_key_id(upstream, 5, by(true)));
+    row!(wanted, tell, "StaleKey from them, wrong MAC", used_key_id(upstream, 5, by(false)));
+    row!(wanted, tell, "ReplayDetected from them, right MAC", used_key_id(upstream, 70_000, by(true)));
+    row!(wanted, tell, "ReplayDetected from them, wrong MAC", used_key_id(upstream, 70_000, by(false)));
     row!(
         wanted,
         tell,
-        "ReplayDetected from them, wrong MAC: their close with code 0 is no success",
-        used_key_id(upstream, 70_000, false)
+        "their close with code 0 after a replayed key id is an error",
+        used_key_id(upstream, 70_000, Heard::Close)
     );
     row!(wanted, tell, "StaleKey forged to us, right MAC", forged_to_us(upstream, true, true));
     row!(wanted, tell, "StaleKey forged to us, wrong MAC", forged_to_us(upstream, true, false));
