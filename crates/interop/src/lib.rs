@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod case;
+pub mod flaws;
 pub mod matrix;
 pub mod nonces;
 pub mod ours;
@@ -15,7 +16,9 @@ pub mod proxy;
 pub mod replay;
 pub mod report;
 pub mod rng;
+mod scene;
 pub mod secret_control;
+pub mod throughput;
 pub mod upstream;
 
 pub use rng::Rng;

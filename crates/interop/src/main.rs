@@ -1,26 +1,41 @@
 //! Plays the matrix: `paceline-interop [--json] [--seed N] [WORD…]`; with words, only rows whose names have all of them.
+//! `--throughput` measures instead; words then choose pairings (`ours to theirs`), `--rounds N` and `--megabytes N` (a run) how much.
 
 // The program's clock is the real one.
 #![allow(clippy::disallowed_methods)]
 
-use paceline_interop::{case, matrix, replay, report::Row, secret_control, upstream::Upstream};
+use paceline_interop::{
+    case, flaws, matrix, replay,
+    report::Row,
+    secret_control,
+    throughput::{self, Pairing, Plan},
+    upstream::Upstream,
+};
 use std::{process::ExitCode, sync::Arc};
 
 struct Arguments {
     json: bool,
     seed: u64,
+    throughput: bool,
+    plan: Plan,
     words: Vec<String>,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut parsed = Arguments { json: false, seed: fresh_seed(), words: Vec::new() };
+    let mut parsed = Arguments {
+        json: false,
+        seed: fresh_seed(),
+        throughput: false,
+        plan: Plan::default(),
+        words: Vec::new(),
+    };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => parsed.json = true,
-            "--seed" => {
-                let value = arguments.next().unwrap_or_default();
-                parsed.seed = value.parse().map_err(|_| format!("--seed: expected a number, got {value}"))?;
-            }
+            "--throughput" => parsed.throughput = true,
+            "--seed" => parsed.seed = number(&argument, arguments.next())?,
+            "--rounds" => parsed.plan.rounds = number(&argument, arguments.next())?,
+            "--megabytes" => parsed.plan.bytes = number::<u64>(&argument, arguments.next())? << 20,
             option if option.starts_with('-') => return Err(format!("no such option: {option}")),
             word => parsed.words.push(word.to_lowercase()),
         }
@@ -28,9 +43,28 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
     Ok(parsed)
 }
 
+fn number<T: std::str::FromStr>(option: &str, value: Option<String>) -> Result<T, String> {
+    let value = value.unwrap_or_default();
+    value.parse().map_err(|_| format!("{option}: expected a number, got {value}"))
+}
+
 fn fresh_seed() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+async fn measure(upstream: Arc<Upstream>, arguments: &Arguments) -> ExitCode {
+    let words = arguments.words.join(" ");
+    let pairings: Vec<Pairing> =
+        Pairing::ALL.into_iter().filter(|pairing| pairing.name().contains(&words)).collect();
+    match throughput::run(upstream, arguments.plan, &pairings, arguments.json).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("paceline-interop: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -49,6 +83,9 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if arguments.throughput {
+        return measure(upstream, &arguments).await;
+    }
     let (mut played, mut failed) = (0, 0);
     for (index, case) in case::all().into_iter().enumerate() {
         let name = case.to_string().to_lowercase();
@@ -71,6 +108,7 @@ async fn main() -> ExitCode {
     };
     secret_control::play(&upstream, wanted, &mut tell).await;
     replay::play(&upstream, wanted, &mut tell).await;
+    flaws::play(&upstream, wanted, &mut tell).await;
     if !arguments.json {
         println!("{} of {played} rows passed, seed {}", played - failed, arguments.seed);
     }

@@ -26,8 +26,10 @@ const PEER: u32 = 1;
 pub struct Flow {
     /// The peer opened it.
     pub accepted: bool,
-    /// All that came.
+    /// All that came, unless it is only counted.
     pub received: Vec<u8>,
+    /// Bytes that came.
+    pub read: u64,
     /// All of it.
     pub end: bool,
     /// What ended it.
@@ -37,14 +39,24 @@ pub struct Flow {
     /// Everything written is acknowledged.
     pub acknowledged: bool,
     sending: Bytes,
+    /// To be sent after `sending`, so many times.
+    again: (Bytes, u32),
     written: u64,
     sealed: u64,
     finishing: bool,
     finished: bool,
 }
 
+/// What becomes of what is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Received {
+    Kept,
+    Counted,
+}
+
 /// An endpoint.
 pub struct Ours {
+    what: Received,
     runtime: Runtime,
     bell: Receiver<()>,
     /// By our number: odd ones were opened here.
@@ -86,6 +98,7 @@ impl Ours {
             let _ = ring.send(());
         })?;
         Ok(Self {
+            what: Received::Kept,
             runtime,
             bell,
             flows: BTreeMap::new(),
@@ -93,6 +106,12 @@ impl Ours {
             next_stream: 1,
             outbox: Outbox::default(),
         })
+    }
+
+    /// Counts what it receives, and keeps none of it.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { what: Received::Counted, ..self }
     }
 
     /// Where it listens.
@@ -133,6 +152,14 @@ impl Ours {
         self.submit(commands);
     }
 
+    /// Sends `piece` so many times, and FIN.
+    pub fn send_again(&mut self, stream: u32, piece: Bytes, times: u32) {
+        if let Some(flow) = self.flows.get_mut(&stream) {
+            flow.again = (piece, times);
+        }
+        self.send(stream, Bytes::new());
+    }
+
     fn submit(&self, mut commands: Vec<Command>) {
         if !commands.is_empty() {
             self.runtime.shared().submit(&mut commands);
@@ -146,12 +173,19 @@ impl Ours {
         if !flow.finishing || flow.finished || flow.closed {
             return commands;
         }
-        while !flow.sending.is_empty() && flow.written - flow.sealed < SEND_BUFFER {
+        while flow.written - flow.sealed < SEND_BUFFER {
+            if flow.sending.is_empty() && flow.again.1 > 0 {
+                flow.again.1 -= 1;
+                flow.sending = flow.again.0.clone();
+            }
+            if flow.sending.is_empty() {
+                break;
+            }
             let data = flow.sending.split_to(CHUNK.min(flow.sending.len()));
             flow.written += data.len() as u64;
             commands.push(Command::Write { stream, data });
         }
-        if flow.sending.is_empty() {
+        if flow.sending.is_empty() && flow.again.1 == 0 {
             flow.finished = true;
             commands.push(Command::Finish(stream));
             commands.push(Command::WantAcknowledged { stream, offset: u64::MAX });
@@ -169,7 +203,10 @@ impl Ours {
                 let flow = self.flows.entry(update.stream).or_default();
                 flow.accepted |= update.accepted_from.is_some();
                 let bytes: u64 = update.readable.iter().map(|bytes| bytes.len() as u64).sum();
-                update.readable.iter().for_each(|bytes| flow.received.extend_from_slice(bytes));
+                flow.read += bytes;
+                if self.what == Received::Kept {
+                    update.readable.iter().for_each(|bytes| flow.received.extend_from_slice(bytes));
+                }
                 self.runtime.shared().received.give(&mut update.readable);
                 if bytes > 0 {
                     commands.push(Command::Consume { stream: update.stream, bytes });
@@ -225,12 +262,7 @@ impl Ours {
             .map(|(id, flow)| {
                 format!(
                     "stream {id}: read {}, end {}, written {}, sealed {}, acknowledged {}, {:?}",
-                    flow.received.len(),
-                    flow.end,
-                    flow.written,
-                    flow.sealed,
-                    flow.acknowledged,
-                    flow.failure
+                    flow.read, flow.end, flow.written, flow.sealed, flow.acknowledged, flow.failure
                 )
             })
             .collect();

@@ -90,6 +90,9 @@ impl Tape {
     }
 }
 
+/// What is delivered instead of a datagram, now: itself, nothing, something else, or something from before, too.
+pub type Script = Box<dyn FnMut(Way, &[u8]) -> Vec<Vec<u8>> + Send>;
+
 /// Everything sent to `address` goes to the target, and answers back to where it came from; both ways with faults.
 pub struct Proxy {
     /// Where to send to.
@@ -105,6 +108,7 @@ struct Network {
     rng: Mutex<Rng>,
     tallies: [Tally; 2],
     tape: Option<Tape>,
+    script: Option<Mutex<Script>>,
     /// A socket towards the target for each source.
     sources: Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>,
 }
@@ -123,7 +127,7 @@ impl Proxy {
     /// # Errors
     /// A socket is refused.
     pub async fn start(target: SocketAddr, faults: Faults, seed: u64) -> io::Result<Self> {
-        Self::run(target, faults, seed, None).await
+        Self::run(target, faults, seed, None, None).await
     }
 
     /// In front of `target`: changes nothing, remembers everything.
@@ -131,10 +135,24 @@ impl Proxy {
     /// # Errors
     /// A socket is refused.
     pub async fn recording(target: SocketAddr) -> io::Result<Self> {
-        Self::run(target, Faults::default(), 0, Some(Tape::default())).await
+        Self::run(target, Faults::default(), 0, Some(Tape::default()), None).await
     }
 
-    async fn run(target: SocketAddr, faults: Faults, seed: u64, tape: Option<Tape>) -> io::Result<Self> {
+    /// In front of `target`: does what `script` says, and remembers what came.
+    ///
+    /// # Errors
+    /// A socket is refused.
+    pub async fn scripted(target: SocketAddr, script: Script) -> io::Result<Self> {
+        Self::run(target, Faults::default(), 0, Some(Tape::default()), Some(Mutex::new(script))).await
+    }
+
+    async fn run(
+        target: SocketAddr,
+        faults: Faults,
+        seed: u64,
+        tape: Option<Tape>,
+        script: Option<Mutex<Script>>,
+    ) -> io::Result<Self> {
         let front = bind().await?;
         let address = front.local_addr()?;
         let network = Arc::new(Network {
@@ -142,6 +160,7 @@ impl Proxy {
             rng: Mutex::new(Rng::new(seed)),
             tallies: Default::default(),
             tape,
+            script,
             sources: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
@@ -215,6 +234,18 @@ impl Network {
     }
 
     async fn carry(&self, way: Way, datagram: &[u8], socket: &Arc<UdpSocket>, to: SocketAddr) {
+        if let Some(tape) = &self.tape {
+            tape.add(way, datagram);
+        }
+        let tally = &self.tallies[way as usize];
+        tally.seen.fetch_add(1, Ordering::Relaxed);
+        if let Some(script) = &self.script {
+            let instead = script.lock().unwrap_or_else(PoisonError::into_inner)(way, datagram);
+            for datagram in instead {
+                let _ = socket.send_to(&datagram, to).await;
+            }
+            return;
+        }
         let (lost, hold_us, twice) = {
             let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
             let mut happens = |ppm: u32| rng.below(1_000_000) < u64::from(ppm);
@@ -222,11 +253,6 @@ impl Network {
                 (happens(self.faults.loss), happens(self.faults.reorder), happens(self.faults.duplicate));
             (lost, held.then(|| 200 + rng.below(MAX_HOLD_US)), twice)
         };
-        if let Some(tape) = &self.tape {
-            tape.add(way, datagram);
-        }
-        let tally = &self.tallies[way as usize];
-        tally.seen.fetch_add(1, Ordering::Relaxed);
         if lost {
             tally.lost.fetch_add(1, Ordering::Relaxed);
             return;

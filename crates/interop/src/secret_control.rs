@@ -3,6 +3,7 @@
 use crate::{
     matrix::fresh_secret,
     ours::{self, Ours},
+    proxy::{Proxy, Way},
     report::{Row, row},
     upstream::{Entry, Stream, Upstream},
 };
@@ -10,11 +11,14 @@ use bytes::Bytes;
 use paceline_transport::wire::{
     ControlKey, Opener, PathSecret, Role, Suite,
     crypto::reset_token,
-    packet::{secret_control, stream},
+    packet::{Kind, classify, secret_control, stream},
 };
 use std::{
     net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -145,12 +149,75 @@ async fn unknown_from_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
     expect(&seen, if right { "PeerRestarted" } else { "nothing" })
 }
 
+/// What a wire lets through, of packets on both ways.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lets {
+    Everything,
+    /// Nothing comes back from the target.
+    NothingBack,
+    /// No secret-control packets.
+    NoSecretControl,
+    /// Secret-control packets with another last byte.
+    WrongSecretControl,
+}
+
+/// A wire to `target`, and how many secret-control packets came to it.
+async fn wire(target: SocketAddr, lets: Lets) -> Result<(Proxy, Arc<AtomicU64>), String> {
+    let told = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&told);
+    let script = move |way: Way, datagram: &[u8]| {
+        let mut datagram = datagram.to_vec();
+        let secret_control = datagram.first().is_some_and(|first| classify(*first) == Kind::SecretControl);
+        count.fetch_add(u64::from(secret_control), Ordering::Relaxed);
+        match lets {
+            Lets::NothingBack if way == Way::Back => return Vec::new(),
+            Lets::NoSecretControl if secret_control => return Vec::new(),
+            Lets::WrongSecretControl if secret_control => {
+                if let Some(last) = datagram.last_mut() {
+                    *last ^= 1;
+                }
+            }
+            _ => {}
+        }
+        vec![datagram]
+    };
+    Ok((Proxy::scripted(target, Box::new(script)).await.map_err(text)?, told))
+}
+
+/// `seen`, if there was what it is said to come from.
+fn because_of(told: &AtomicU64, seen: Seen) -> Seen {
+    match told.load(Ordering::Relaxed) {
+        0 => Err(format!("no secret-control packet came: {seen:?}")),
+        count => seen.map(|seen| format!("{seen}, after {count} secret-control packets")),
+    }
+}
+
+/// What of upstream's answers reaches us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    SecretControl {
+        right: bool,
+    },
+    /// The stream's close, with the code that upstream itself takes for success.
+    Close,
+}
+
 /// A second endpoint with the first one's secret, at its address, whose key ids begin at `again`.
-async fn used_key_id(upstream: &Arc<Upstream>, again: u64) -> Seen {
+async fn used_key_id(upstream: &Arc<Upstream>, again: u64, heard: Heard) -> Seen {
     const FIRST: u64 = 70_000;
     let mut ours = start(any_port())?;
     let address = ours.address();
-    let pair = Pair::new(upstream, &ours, Some([0; 16]))?;
+    let mut pair = Pair::new(upstream, &ours, None)?;
+    // Upstream sends secret control to where the path secret is registered, everything else to where packets come from.
+    let (lets_home, lets_back) = match heard {
+        Heard::SecretControl { right: true } => (Lets::Everything, Lets::NothingBack),
+        Heard::SecretControl { right: false } => (Lets::WrongSecretControl, Lets::NothingBack),
+        Heard::Close => (Lets::NoSecretControl, Lets::Everything),
+    };
+    let (home, told) = wire(address, lets_home).await?;
+    let (front, _) = wire(pair.acceptor, lets_back).await?;
+    pair.address = home.address;
+    pair.register([0; 16])?;
     ours.inject(pair.path(FIRST, None)).map_err(text)?;
     let stream = ours.open();
     ours.send(stream, Bytes::from_static(b"hello"));
@@ -167,7 +234,9 @@ async fn used_key_id(upstream: &Arc<Upstream>, again: u64) -> Seen {
     // Upstream's mailbox for a key id outlives its stream by half a second.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let mut ours = start(address)?;
-    ours.inject_again(pair.path(again, None));
+    let mut path = pair.path(again, None);
+    path.remote = front.address;
+    ours.inject_again(path);
     send_hello(&mut ours);
     // Nothing is authenticated before upstream's application looks at the stream.
     let accepted = tokio::spawn({
@@ -178,9 +247,14 @@ async fn used_key_id(upstream: &Arc<Upstream>, again: u64) -> Seen {
             }
         }
     });
-    let seen = our_end(&mut ours, LONG);
+    let wrong = heard == Heard::SecretControl { right: false };
+    let seen = our_end(&mut ours, if wrong { QUIET } else { LONG });
     accepted.abort();
-    expect(&seen, "KeyRejected")
+    if ours.flows.values().any(|flow| flow.acknowledged) {
+        return Err(format!("reported as delivered: {seen}"));
+    }
+    let seen = expect(&seen, if wrong { "nothing" } else { "KeyRejected" });
+    if heard == Heard::Close { seen } else { because_of(&told, seen) }
 }
 
 /// A packet of upstream's form, with a MAC that is right or wrong, for a stream of ours that is under way.
@@ -212,6 +286,29 @@ async fn forged_to_us(upstream: &Arc<Upstream>, stale: bool, right: bool) -> See
     expect(&seen, if right { "KeyRejected" } else { "nothing" })
 }
 
+/// A ReplayDetected of our form, for a stream of upstream's that is under way.
+async fn forged_replay_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
+    let ours = start(any_port())?;
+    let pair = Pair::new(upstream, &ours, Some([0; 16]))?;
+    let deaf = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
+    deaf.set_read_timeout(Some(LONG)).map_err(text)?;
+    let address = deaf.local_addr().map_err(text)?;
+    let mut theirs = upstream.open(pair.address, address).await.map_err(text)?;
+    let mut first = [0; 2_048];
+    let (len, from) = block_in_place(|| deaf.recv_from(&mut first)).map_err(text)?;
+    let packet = stream::Packet::decode(&first[..len]).map_err(text)?;
+    let other = PathSecret::new([0x55; 32], Suite::Aes128GcmSha256, Role::Client);
+    let secret = pair.secret();
+    let key = if right { secret.control_sealer() } else { other.control_sealer() };
+    let mut out = [0; secret_control::MAX_LEN];
+    let (id, key_id) = (secret.id(), packet.credentials().key_id);
+    let len = secret_control::replay_detected(id, packet.source_queue_id(), key_id, &key, &mut out)
+        .map_err(text)?;
+    deaf.send_to(&out[..len], from).map_err(text)?;
+    let seen = their_end(&mut theirs, if right { LONG } else { QUIET }).await;
+    expect(&seen, if right { "key has been replayed" } else { "nothing" })
+}
+
 /// We have never heard of upstream's secret.
 async fn unknown_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
     let ours = start(any_port())?;
@@ -226,7 +323,7 @@ async fn unknown_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
 }
 
 /// Upstream's key ids begin anew: ours says so, in upstream's own form.
-async fn used_by_them(upstream: &Arc<Upstream>, stale: bool) -> Seen {
+async fn used_by_them(upstream: &Arc<Upstream>, stale: bool, right: bool) -> Seen {
     let mut ours = start(any_port())?;
     let pair = Pair::new(upstream, &ours, None)?;
     pair.register(pair.our_token())?;
@@ -263,16 +360,24 @@ async fn used_by_them(upstream: &Arc<Upstream>, stale: bool) -> Seen {
     let successor =
         Pair { upstream: Arc::new(Upstream::start(b"upstream's reset key").map_err(text)?), ..pair };
     successor.register(successor.our_token())?;
-    let mut again = successor.upstream.open(successor.address, successor.address).await.map_err(text)?;
+    let lets = if right { Lets::Everything } else { Lets::WrongSecretControl };
+    let (front, told) = wire(ours.address(), lets).await?;
+    let mut again = successor.upstream.open(successor.address, front.address).await.map_err(text)?;
+    let limit = if right { LONG } else { QUIET };
     // The answer may be there before the write is.
     let seen = match again.write_all(b"hello").await {
-        Ok(()) => their_end(&mut again, LONG).await,
+        Ok(()) => their_end(&mut again, limit).await,
         Err(error) => text(error),
     };
     if ours.flows.len() != 1 {
         return Err(format!("ours accepted it: {} streams", ours.flows.len()));
     }
-    expect(&seen, if stale { "potentially replayed" } else { "key has been replayed" })
+    let expected = match (right, stale) {
+        (true, true) => "potentially replayed",
+        (true, false) => "key has been replayed",
+        (false, _) => "nothing",
+    };
+    because_of(&told, expect(&seen, expected))
 }
 
 /// The key that the next stream of upstream's would have, after an authentic or forged StaleKey.
@@ -306,16 +411,29 @@ async fn forged_stale_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
 pub async fn play(upstream: &Arc<Upstream>, wanted: impl Fn(&str) -> bool, mut tell: impl FnMut(Row)) {
     row!(wanted, tell, "UnknownPathSecret from them, right token", unknown_from_them(upstream, true));
     row!(wanted, tell, "UnknownPathSecret from them, wrong token", unknown_from_them(upstream, false));
-    row!(wanted, tell, "StaleKey from them", used_key_id(upstream, 5));
-    row!(wanted, tell, "ReplayDetected from them", used_key_id(upstream, 70_000));
-    row!(wanted, tell, "StaleKey to us, right MAC", forged_to_us(upstream, true, true));
-    row!(wanted, tell, "StaleKey to us, wrong MAC", forged_to_us(upstream, true, false));
-    row!(wanted, tell, "ReplayDetected to us, right MAC", forged_to_us(upstream, false, true));
-    row!(wanted, tell, "ReplayDetected to us, wrong MAC", forged_to_us(upstream, false, false));
+    let by = |right| Heard::SecretControl { right };
+    row!(wanted, tell, "StaleKey from them, right MAC", used_key_id(upstream, 5, by(true)));
+    row!(wanted, tell, "StaleKey from them, wrong MAC", used_key_id(upstream, 5, by(false)));
+    row!(wanted, tell, "ReplayDetected from them, right MAC", used_key_id(upstream, 70_000, by(true)));
+    row!(wanted, tell, "ReplayDetected from them, wrong MAC", used_key_id(upstream, 70_000, by(false)));
+    row!(
+        wanted,
+        tell,
+        "their close with code 0 after a replayed key id is an error",
+        used_key_id(upstream, 70_000, Heard::Close)
+    );
+    row!(wanted, tell, "StaleKey forged to us, right MAC", forged_to_us(upstream, true, true));
+    row!(wanted, tell, "StaleKey forged to us, wrong MAC", forged_to_us(upstream, true, false));
+    row!(wanted, tell, "ReplayDetected forged to us, right MAC", forged_to_us(upstream, false, true));
+    row!(wanted, tell, "ReplayDetected forged to us, wrong MAC", forged_to_us(upstream, false, false));
     row!(wanted, tell, "UnknownPathSecret to them, right token", unknown_to_them(upstream, true));
     row!(wanted, tell, "UnknownPathSecret to them, wrong token", unknown_to_them(upstream, false));
-    row!(wanted, tell, "ReplayDetected to them", used_by_them(upstream, false));
-    row!(wanted, tell, "StaleKey to them", used_by_them(upstream, true));
-    row!(wanted, tell, "StaleKey to them, right MAC", forged_stale_to_them(upstream, true));
-    row!(wanted, tell, "StaleKey to them, wrong MAC", forged_stale_to_them(upstream, false));
+    row!(wanted, tell, "StaleKey to them, right MAC", used_by_them(upstream, true, true));
+    row!(wanted, tell, "StaleKey to them, wrong MAC", used_by_them(upstream, true, false));
+    row!(wanted, tell, "ReplayDetected to them, right MAC", used_by_them(upstream, false, true));
+    row!(wanted, tell, "ReplayDetected to them, wrong MAC", used_by_them(upstream, false, false));
+    row!(wanted, tell, "StaleKey forged to them, right MAC", forged_stale_to_them(upstream, true));
+    row!(wanted, tell, "StaleKey forged to them, wrong MAC", forged_stale_to_them(upstream, false));
+    row!(wanted, tell, "ReplayDetected forged to them, right MAC", forged_replay_to_them(upstream, true));
+    row!(wanted, tell, "ReplayDetected forged to them, wrong MAC", forged_replay_to_them(upstream, false));
 }

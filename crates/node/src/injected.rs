@@ -26,16 +26,16 @@ pub(crate) struct DriverInjectOptions<'env> {
     pub cipher_suite: String,
     /// 16 bytes.
     pub peer_reset_token: Option<Uint8ArraySlice<'env>>,
-    /// Key id of the first stream opened here; left out for 0.
-    pub first_key_id: Option<f64>,
-    /// Bytes of a stream that the peer takes at first; left out for the default, as all that follow.
-    pub remote_max_data: Option<f64>,
+    /// Key id of the first stream opened here.
+    pub first_key_id: f64,
+    /// Bytes of a stream that the peer takes at first.
+    pub remote_max_data: f64,
     /// Streams that the peer takes.
-    pub remote_max_streams: Option<f64>,
+    pub remote_max_streams: f64,
     /// Milliseconds.
-    pub remote_idle_timeout: Option<f64>,
+    pub remote_idle_timeout: f64,
     /// UDP payload that the peer takes, in bytes.
-    pub max_datagram_size: Option<f64>,
+    pub max_datagram_size: f64,
     /// Milliseconds that an authentic packet may take to come.
     pub handshake_timeout: f64,
     /// Bits per second, 0 for no cap.
@@ -59,13 +59,13 @@ impl DriverInjectOptions<'_> {
         let mut path = InjectedPath::new(export, suite, role, remote);
         path.peer_reset_token =
             self.peer_reset_token.as_deref().map(|token| bytes("peerResetToken", token)).transpose()?;
-        path.first_key_id = self.first_key_id.unwrap_or_default() as u64;
+        path.first_key_id = self.first_key_id as u64;
         path.confirm_timeout_ns = config::ns(self.handshake_timeout);
         let peer = &mut path.peer;
-        peer.initial_max_data = self.remote_max_data.map_or(peer.initial_max_data, |bytes| bytes as u64);
-        peer.max_streams = self.remote_max_streams.map_or(peer.max_streams, |streams| streams as _);
-        peer.idle_timeout_ms = self.remote_idle_timeout.map_or(peer.idle_timeout_ms, |ms| ms as _);
-        peer.max_datagram = self.max_datagram_size.map_or(peer.max_datagram, |bytes| bytes as _);
+        peer.initial_max_data = self.remote_max_data as u64;
+        peer.max_streams = self.remote_max_streams as _;
+        peer.idle_timeout_ms = self.remote_idle_timeout as _;
+        peer.max_datagram = self.max_datagram_size as _;
         Ok(path)
     }
 }
