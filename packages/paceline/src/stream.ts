@@ -8,7 +8,7 @@ import { channels, debug } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
 import { Reason, type Hold } from './hold.js'
-import { integerOption, numberOption, priorityOption, signalOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
+import { closeSettings, integerOption, priorityOption, requiredOption, waitSignal, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
 import { ReceiveHalf } from './receiving.js'
 import { SendHalf } from './sending.js'
@@ -115,7 +115,7 @@ export class Stream extends Duplex {
    * @throws {AbortError} the signal was aborted; only the waiting ends
    */
   async flush(options: WaitOptions = {}): Promise<void> {
-    const signal = signalOption('options.signal', options.signal)
+    const signal = waitSignal(options)
     return wait<void>(
       signal,
       (waiter) => {
@@ -146,8 +146,7 @@ export class Stream extends Duplex {
    * @throws {AbortError} the signal was aborted; the stream is reset with the reason's `errorCode`
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const signal = signalOption('options.signal', options.signal)
-    const deadline = numberOption('options.deadline', options.deadline, Infinity, 0, Infinity, ' ms')
+    const { signal, deadline } = closeSettings(options, Infinity)
     if (signal?.aborted === true) {
       const error = new AbortError(signal.reason)
       this._abort(error)
@@ -181,7 +180,7 @@ export class Stream extends Duplex {
 
   /** 1 (leaves first) to 7; applies when nothing of the stream is scheduled. */
   setPriority(priority: number): void {
-    this.#core.commands.setPriority(this.id, priorityOption('priority', priority))
+    this.#core.commands.setPriority(this.id, priorityOption('priority', requiredOption('priority', 'an integer from 1 to 7', priority)))
   }
 
   /**
@@ -198,7 +197,7 @@ export class Stream extends Duplex {
    * @throws {AbortError} from the loop, when the signal is aborted; only the waiting ends
    */
   chunks(options: WaitOptions = {}): Chunks {
-    return new Chunks(this, this.#receive, signalOption('options.signal', options.signal))
+    return new Chunks(this, this.#receive, waitSignal(options))
   }
 
   override [Symbol.asyncIterator](): Chunks {
