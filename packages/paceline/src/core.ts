@@ -431,6 +431,8 @@ export class Core implements EventSink {
     if (known !== undefined) return known
     const peer = new Peer(this, id, accepted, maxBitrate)
     this.peers.set(id, peer)
+    // Looked up now: errors name it when the driver has forgotten it.
+    void peer.remoteAddress
     debug('peer %d open (%s)', id, accepted ? 'accepted' : 'connected')
     if (channels.peerOpen.hasSubscribers) channels.peerOpen.publish({ peer, accepted })
     return peer

@@ -9,12 +9,14 @@ import { EndpointError, PacelineError } from './errors.js'
 import { createNativeDriver } from './native.js'
 import {
   bitrateOption,
+  closeSettings,
   endpointSettings,
   hostOption,
   integerOption,
   numberOption,
   objectOption,
   signalOption,
+  waitSignal,
   wrongOption,
   type BindOptions,
   type CloseOptions,
@@ -83,6 +85,7 @@ export class Endpoint implements AsyncIterable<Stream> {
 
   /** An endpoint over a driver of one's own, as the test network is. `listens`: with the meaning of `listen`, else of `bind`. */
   static async create(factory: DriverFactory, options: BindOptions | ListenOptions, listens: boolean): Promise<Endpoint> {
+    if (typeof factory !== 'function') throw wrongOption('factory', 'a function that makes a driver', factory)
     const pathSecret = (options as { pathSecret?: unknown } | undefined)?.pathSecret
     const settings = endpointSettings(options, listens, listens && pathSecret === undefined)
     if (!listens && pathSecret !== undefined) throw wrongOption('options.pathSecret', 'nothing here but in connect() or listen()', pathSecret)
@@ -200,7 +203,7 @@ export class Endpoint implements AsyncIterable<Stream> {
    * not taken stay for the next loop.
    */
   streams(options: WaitOptions = {}): AsyncIterableIterator<Stream> {
-    return new AcceptedStreams(this.#core, signalOption('options.signal', options.signal))
+    return new AcceptedStreams(this.#core, waitSignal(options))
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<Stream> {
@@ -214,8 +217,7 @@ export class Endpoint implements AsyncIterable<Stream> {
    * @throws {AbortError} the signal was aborted; everything is reset
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const deadline = numberOption('options.deadline', options.deadline, DISPOSE_DEADLINE, 0, Infinity, ' ms')
-    const signal = signalOption('options.signal', options.signal)
+    const { deadline, signal } = closeSettings(options, DISPOSE_DEADLINE)
     if (this.#core.closed !== undefined) return { acknowledged: 0, undelivered: 0 }
     this.#closing ??= this.#core.close(deadline, signal)
     return this.#closing
@@ -223,6 +225,7 @@ export class Endpoint implements AsyncIterable<Stream> {
 
   /** Ends everything at once: what was not acknowledged may be lost. What waits is rejected with `error`. */
   destroy(error?: PacelineError): void {
+    if (error !== undefined && !(error instanceof Error)) throw wrongOption('error', 'an Error', error)
     this.#core.destroy(error)
   }
 

@@ -22,8 +22,8 @@ export interface BindOptions extends DuplexOptions {
   /** UDP port, 0 to 65535. Default 0: the system chooses. Example: `4433`. */
   port?: number | undefined
   /**
-   * 32 to 1024 random bytes, or a list for rotation: the first opens, all are accepted. For `bind` the default of
-   * `connect()`. Example: `generateSecret()`.
+   * 32 to 1024 random bytes, or a list for rotation: the first opens, all are accepted. No default in `listen`; in `bind`
+   * it is what `connect()` uses unless told otherwise. Default: none. Example: `generateSecret()`.
    */
   secret?: Secret | undefined
   /** Sets bounds together, see {@link PRESETS}. Default `'internet'`. Example: `'satellite'`. */
@@ -81,7 +81,7 @@ export type ListenPathSecrets = ListenPathSecret | readonly ListenPathSecret[]
 
 /** Options of {@link Endpoint.connect}. */
 export interface ConnectOptions {
-  /** As in {@link BindOptions}. Default: the endpoint's. */
+  /** As in {@link BindOptions}. Default: the endpoint's. Example: `parseSecret(process.env.PACELINE_SECRET)`. */
   secret?: Secret | undefined
   /**
    * Instead of `secret`: no handshake, both sides were given a path secret by other means. The peer is there at once; that nobody
@@ -226,6 +226,26 @@ export function signalOption(name: string, value: unknown): AbortSignal | undefi
   // Not instanceof: signals of other realms and of polyfills are good ones, too.
   if (typeof value !== 'object' || value === null || !('aborted' in value)) throw wrongOption(name, 'an AbortSignal', value)
   return value as AbortSignal
+}
+
+/** The signal of a wait. */
+export function waitSignal(options: WaitOptions | undefined): AbortSignal | undefined {
+  return signalOption('options.signal', objectOption<WaitOptions>('options', options).signal)
+}
+
+/** What `close()` is told. */
+export function closeSettings(options: CloseOptions | undefined, fallback: number): { deadline: number; signal: AbortSignal | undefined } {
+  const given = objectOption<CloseOptions>('options', options)
+  return {
+    deadline: numberOption('options.deadline', given.deadline, fallback, 0, Infinity, ' ms'),
+    signal: signalOption('options.signal', given.signal),
+  }
+}
+
+/** An argument without a default. */
+export function requiredOption<T>(name: string, expected: string, value: T | undefined): T {
+  if (value === undefined) throw wrongOption(name, expected, value)
+  return value
 }
 
 /** Bits per second, 0 for no cap. */

@@ -4,7 +4,7 @@ import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import type { DriverPathStats } from './driver.js'
 import { AbortError, PeerError, type PacelineError } from './errors.js'
-import { bitrateOption, duplexSettings, numberOption, objectOption, priorityOption, signalOption, type CloseOptions, type OpenStreamOptions } from './options.js'
+import { bitrateOption, closeSettings, duplexSettings, objectOption, priorityOption, requiredOption, signalOption, type CloseOptions, type OpenStreamOptions } from './options.js'
 import { Book, noPathStats, type PeerStats, type StatsOptions } from './stats.js'
 import type { Stream } from './stream.js'
 
@@ -67,7 +67,7 @@ export class Peer {
   }
 
   set maxBitrate(bitsPerSecond: number) {
-    this.#maxBitrate = bitrateOption('maxBitrate', bitsPerSecond)
+    this.#maxBitrate = bitrateOption('maxBitrate', requiredOption('maxBitrate', 'a number', bitsPerSecond))
     this.#core.commands.setMaxBitrate(this.id, Math.floor(this.#maxBitrate))
   }
 
@@ -120,8 +120,7 @@ export class Peer {
    * Closes its streams (see `stream.close()`; default deadline 30 s), then forgets it. Resolves with the sum over its streams.
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const deadline = numberOption('options.deadline', options.deadline, DISPOSE_DEADLINE, 0, Infinity, ' ms')
-    const signal = signalOption('options.signal', options.signal)
+    const { deadline, signal } = closeSettings(options, DISPOSE_DEADLINE)
     const result = await this.#core.closeStreams(this.streams, deadline, signal)
     this.destroy()
     return result

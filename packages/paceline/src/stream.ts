@@ -8,7 +8,7 @@ import { channels, debug, isMeasuring, measure } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
 import { Reason, type Hold } from './hold.js'
-import { DEFAULT_PRIORITY, integerOption, numberOption, objectOption, priorityOption, signalOption, wrongOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
+import { closeSettings, DEFAULT_PRIORITY, integerOption, numberOption, objectOption, priorityOption, requiredOption, waitSignal, wrongOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
 import { writeQlog, type QlogOptions, type QlogResult } from './qlog.js'
 import { ReceiveHalf } from './receiving.js'
@@ -159,7 +159,7 @@ export class Stream extends Duplex {
    * @throws {AbortError} the signal was aborted; only the waiting ends
    */
   async flush(options: WaitOptions = {}): Promise<void> {
-    const signal = signalOption('options.signal', options.signal)
+    const signal = waitSignal(options)
     return wait<void>(
       signal,
       (waiter) => {
@@ -190,8 +190,7 @@ export class Stream extends Duplex {
    * @throws {AbortError} the signal was aborted; the stream is reset with the reason's `errorCode`
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const signal = signalOption('options.signal', options.signal)
-    const deadline = numberOption('options.deadline', options.deadline, Infinity, 0, Infinity, ' ms')
+    const { signal, deadline } = closeSettings(options, Infinity)
     if (signal?.aborted === true) {
       const error = new AbortError(signal.reason)
       this._abort(error)
@@ -234,7 +233,7 @@ export class Stream extends Duplex {
 
   /** As setting {@link priority}. */
   setPriority(priority: number): void {
-    const checked = priorityOption('priority', priority)
+    const checked = priorityOption('priority', requiredOption('priority', 'an integer from 1 to 7', priority))
     if (checked === this.#priority) return
     this.#priority = checked
     if (!this.#failed) this.#core.commands.setPriority(this.id, checked)
@@ -254,7 +253,7 @@ export class Stream extends Duplex {
    * @throws {AbortError} from the loop, when the signal is aborted; only the waiting ends
    */
   chunks(options: WaitOptions = {}): Chunks {
-    return new Chunks(this, this.#receive, signalOption('options.signal', options.signal))
+    return new Chunks(this, this.#receive, waitSignal(options))
   }
 
   override [Symbol.asyncIterator](): Chunks {

@@ -1,6 +1,6 @@
 import { RESOLVED, wait } from './abort.js'
 import { AbortError, PacelineError, resetCodeOf, StreamError } from './errors.js'
-import { signalOption, wrongOption, type WaitOptions } from './options.js'
+import { waitSignal, wrongOption, type WaitOptions } from './options.js'
 import type { SendHalf } from './sending.js'
 import type { Stream } from './stream.js'
 
@@ -45,6 +45,7 @@ export class Writer {
   write(chunk: Writable, options?: WaitOptions): Promise<void> {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
     if (!(bytes instanceof Uint8Array)) return Promise.reject(wrongOption('chunk', 'a Uint8Array or a string', chunk))
+    if (options !== undefined && (typeof options !== 'object' || options === null)) return Promise.reject(wrongOption('options', 'an object', options))
     const signal = options?.signal
     if ((signal === undefined || signal.aborted === false) && !this.#stream.writableEnded && this.#stream.writableLength === 0 && this.#send.tryWrite(bytes)) {
       return RESOLVED
@@ -55,6 +56,10 @@ export class Writer {
   /** As `write` for several chunks, in one piece. */
   writev(chunks: Iterable<Writable>, options?: WaitOptions): Promise<void> {
     const list: Uint8Array[] = []
+    // A string is iterable, too, and a mistake.
+    if (typeof chunks !== 'object' || chunks === null || !(Symbol.iterator in chunks) || chunks instanceof Uint8Array) {
+      return Promise.reject(wrongOption('chunks', 'an iterable of Uint8Arrays or strings', chunks))
+    }
     for (const chunk of chunks) {
       const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
       if (!(bytes instanceof Uint8Array)) return Promise.reject(wrongOption('chunks', 'Uint8Arrays or strings', chunk))
@@ -105,7 +110,7 @@ export class Writer {
   /** Option errors as rejections, like every other error of a promise. */
   #guarded<T>(options: WaitOptions | undefined, run: (signal: AbortSignal | undefined) => Promise<T>): Promise<T> {
     try {
-      return run(signalOption('options.signal', options?.signal))
+      return run(waitSignal(options))
     } catch (error) {
       return Promise.reject(error instanceof PacelineError ? error : new PacelineError('ERR_PACELINE_OPTION', undefined, { cause: error }))
     }
