@@ -2,6 +2,7 @@
 // usage: npm run docs -- [--check]
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { platformsPage } from './platforms.mjs'
 import { root } from './run.mjs'
 
 const unknown = process.argv.slice(2).filter((arg) => arg !== '--check')
@@ -39,7 +40,8 @@ decides what to do about it, so the codes stand in four tables. \`ERROR_CODES\` 
 ${sections.join('\n')}`
 }
 
-const pages = { 'docs/errors.md': errorsPage() }
+const tried = readFileSync(join(root, 'scripts', 'platforms-tried.md'), 'utf8')
+const pages = { 'docs/errors.md': errorsPage(), 'docs/platforms.md': platformsPage(tried) }
 let stale = 0
 for (const [name, text] of Object.entries(pages)) {
   const path = join(root, name)

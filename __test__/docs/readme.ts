@@ -4,7 +4,7 @@ import test from 'ava'
 import { ROOT, run } from '../e2e/helpers/cli.ts'
 
 test.serial('the lines of the README work when they are pasted', async (t) => {
-  const code = /```js\n(.*?)```/s.exec(readFileSync(join(ROOT, 'README.md'), 'utf8'))?.[1] ?? ''
+  const code = /```js[^\n]*\n(.*?)```/s.exec(readFileSync(join(ROOT, 'README.md'), 'utf8'))?.[1] ?? ''
   t.true(code.includes("from 'paceline'"))
   // In the repository: a script elsewhere would not find the package.
   const path = join(ROOT, `readme-example-${process.pid}.mjs`)
