@@ -10,10 +10,13 @@ const VERDICT = { stored: 0, exists: 1, name: 2, digest: 4, protocol: 5 } as con
 /** What a sender that keeps to no rule can send: the bytes of one stream, as packages/paceline/src/cli/protocol.ts describes them. */
 function stream(name: string | Buffer, content: Buffer, { size = content.length, digest = createHash('sha256').update(content).digest() } = {}): Buffer {
   const bytes = Buffer.from(name as string)
-  const head = Buffer.alloc(14)
-  head.write('plf1', 'latin1')
-  head.writeBigUInt64BE(BigInt(size), 4)
-  head.writeUInt16BE(bytes.length, 12)
+  const head = Buffer.alloc(38)
+  head.write('plf2', 'latin1')
+  head.writeUInt16BE(0o644, 6)
+  head.writeBigUInt64BE(BigInt(size), 16)
+  head.writeBigUInt64BE(randomBytes(8).readBigUInt64BE(), 24)
+  head.writeUInt32BE(1, 32)
+  head.writeUInt16BE(bytes.length, 36)
   return Buffer.concat([head, bytes, content, digest])
 }
 
@@ -43,7 +46,7 @@ const CONTENT = Buffer.from('content')
 
 test.serial('names that could leave the folder, or look partial, are refused', async (t) => {
   const { folder, out, send, receiver } = await prepare(t)
-  const names = ['../evil', '..', '.', '/etc/evil', 'a/b', 'a\\b', 'nul\0', 'line\nbreak', '\x1b[31mred', 'file.part', 'FILE.PART', '\u202Etxt.exe', Buffer.of(0xff, 0xfe)]
+  const names = ['../evil', '..', '.', '/etc/evil', 'a/../b', 'a/..', 'a//b', 'a/', '/a', './a', 'a/./b', 'a/b.part', 'a\\b', 'nul\0', 'line\nbreak', '\x1b[31mred', 'file.part', 'FILE.PART', '\u202Etxt.exe', Buffer.of(0xff, 0xfe)]
   for (const name of names) t.is(await send(stream(name, CONTENT)), Buffer.isBuffer(name) ? VERDICT.protocol : VERDICT.name, JSON.stringify(name))
   t.is(await send(stream('', CONTENT)), VERDICT.name)
   t.is(await send(stream('x'.repeat(251), CONTENT)), VERDICT.name)

@@ -1,5 +1,5 @@
-/** Exit codes of every command; README.md, "Exit codes", has the same list. */
-export const ExitCode = { Ok: 0, Failed: 1, Usage: 2, Interrupted: 130, Terminated: 143 } as const
+/** Exit codes of every command; docs/cli.md has the same list. */
+export const ExitCode = { Ok: 0, Failed: 1, Usage: 2, Slow: 3, Interrupted: 130, Terminated: 143 } as const
 
 /** The command line itself is wrong. */
 export class UsageError extends Error {

@@ -3,6 +3,8 @@ import { ExitCode, UsageError, oneLine, pacelineCode } from './faults.js'
 import { Interrupted } from './interrupt.js'
 import { describeOptions, suggest, type OptionSpecs } from './options.js'
 import { paint, say } from './output.js'
+import { perfClientOptions, perfClientUsage, runPerfClient } from './perf-client.js'
+import { perfServerOptions, perfServerUsage, runPerfServer } from './perf-server.js'
 import { recvOptions, recvUsage, runRecv } from './recv.js'
 import { runSecret } from './secret.js'
 import { runSend, sendOptions, sendUsage } from './send.js'
@@ -46,6 +48,23 @@ const commands: Readonly<Record<string, Command>> = {
       return ExitCode.Ok
     },
   },
+  'perf server': {
+    summary: 'wait for perf clients, and measure with them',
+    usage: perfServerUsage,
+    options: perfServerOptions,
+    notes: 'One test at a time; a second client is told to wait. Ends with Ctrl-C.\n',
+    run: runPerfServer,
+  },
+  'perf client': {
+    summary: 'measure goodput, pacing and CPU between two hosts',
+    usage: perfClientUsage,
+    options: perfClientOptions,
+    notes: `Measures what an application gets: payload that was encrypted, paced,
+acknowledged, and counted at both ends. PORT is 4433 unless given.
+A gate for your CI: perf client --json > base.json once, then --baseline base.json.
+`,
+    run: runPerfClient,
+  },
   doctor: {
     summary: 'look for what slows paceline down on this machine, and how to mend it',
     usage: doctorUsage,
@@ -63,14 +82,16 @@ const commands: Readonly<Record<string, Command>> = {
 }
 
 const EXIT_CODES = `Exit codes:
-    0  every file arrived whole; every world kept its promises
-    1  something failed; stderr says what was expected and what came
+    0  every file arrived whole; every world kept its promises; no problems
+    1  something failed, or doctor found a problem; stderr says what was expected
+       and what came
     2  the command line is wrong
+    3  perf: slower than --baseline or --fail-below allow
   130  interrupted (Ctrl-C); 143 terminated
 `
 
 function overview(): string {
-  const rows = Object.entries(commands).map(([name, command]) => `  ${name.padEnd(8)}${command.summary}\n`)
+  const rows = Object.entries(commands).map(([name, command]) => `  ${name.padEnd(14)}${command.summary}\n`)
   return `paceline: reliable, encrypted, paced streams over UDP
 
 usage: paceline COMMAND [OPTION…]
@@ -79,6 +100,12 @@ ${rows.join('')}
 "paceline COMMAND --help" tells more, "paceline --version" which one this is.
 
 ${EXIT_CODES}`
+}
+
+function perfHelp(): string {
+  const [server, client] = [commands['perf server'], commands['perf client']]
+  if (server === undefined || client === undefined) return overview()
+  return `${client.summary}\n\nusage: ${server.usage}\n       ${client.usage}\n\nperf server\n${describeOptions(server.options)}\nperf client\n${describeOptions(client.options)}\n${server.notes}${client.notes}\n${EXIT_CODES}`
 }
 
 function help(command: Command): string {
@@ -99,8 +126,18 @@ async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(`${packageVersion()}\n`)
     return ExitCode.Ok
   }
+  if (name === 'perf') return runNamed(`perf ${rest[0] ?? ''}`.trimEnd(), rest.slice(1))
+  return runNamed(name, rest)
+}
+
+/** A command of one word or two. */
+async function runNamed(name: string, rest: readonly string[]): Promise<number> {
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (command === undefined) {
+    if (/^perf (--help|-h)$/.test(name)) {
+      process.stdout.write(perfHelp())
+      return ExitCode.Ok
+    }
     const near = suggest(name, Object.keys(commands))
     throw new UsageError(`expected a command (${Object.keys(commands).join(', ')}), got ${name}${near === undefined ? '' : `; did you mean ${near}?`}`)
   }

@@ -119,6 +119,23 @@ export function duration(command: string, name: string, text: string): number {
   throw new UsageError(`expected --${name} in milliseconds (500, 500ms or 5s; at most an hour), got "${text}"`, command)
 }
 
+/** Seconds, as tools that measure take them: `10`, `2.5s`, `500ms`, `2m`. Returns milliseconds. */
+export function seconds(command: string, name: string, text: string, minimumMs: number, maximumMs: number): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text)
+  const value = Math.round(Number(match?.[1]) * ({ ms: 1, s: 1000, m: 60_000 }[match?.[2] ?? 's'] ?? Number.NaN))
+  if (value >= minimumMs && value <= maximumMs) return value
+  throw new UsageError(`expected --${name} from ${minimumMs / 1000} to ${maximumMs / 1000} seconds (10, 2.5s, 500ms, 2m), got "${text}"`, command)
+}
+
+/** Bytes: a number with k, M or G (powers of 1000) or Ki, Mi, Gi (of 1024). */
+export function byteCount(command: string, name: string, text: string, minimum: number, maximum: number): number {
+  const match = /^(\d+(?:\.\d+)?)([kKMGT]?)(i?)B?$/.exec(text)
+  const power = ['', 'k', 'M', 'G', 'T'].indexOf((match?.[2] ?? '').replace('K', 'k'))
+  const value = Math.round(Number(match?.[1]) * (match?.[3] === 'i' ? 1024 : 1000) ** power)
+  if (value >= minimum && value <= maximum) return value
+  throw new UsageError(`expected --${name} from ${minimum} to ${maximum} bytes (1000, 64k, 16Mi, 1G), got "${text}"`, command)
+}
+
 /** `HOST:PORT`, where an IPv6 address stands in brackets. */
 export function address(command: string, text: string): { host: string; port: number } {
   const match = /^(?:\[([\da-fA-F:.]+(?:%\w+)?)\]|([^:[\]\s/]+)):(\d{1,5})$/.exec(text)

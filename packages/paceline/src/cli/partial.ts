@@ -1,19 +1,25 @@
 import { constants, unlinkSync } from 'node:fs'
-import { access, link, lstat, open, rename, stat, statfs, unlink, type FileHandle } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { access, chmod, link, lstat, mkdir, open, rename, stat, statfs, unlink, utimes, type FileHandle } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { Fault, meaning, systemCode } from './faults.js'
 import { printable, size } from './output.js'
 import { ProtocolError, Verdict } from './protocol.js'
 
 /** Leftovers of killed runs keep their names; so many are stepped over before the folder needs a broom. */
 const MAX_LEFTOVERS = 1000
+/** Of one name: attempts that are looked at for one to continue. */
+const MAX_ATTEMPTS = 10
+/** A partial file that was not written to for so long has no writer any more, or one that notices (`mustBeOurs`). */
+const QUIET_MS = 2000
+const READ_BYTES = 1 << 20
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']
 
-/** Partial files of this process: they go when it goes, however it goes (but for SIGKILL, which leaves `NAME.part`). */
-const alive = new Set<string>()
+/** Partial files of this process, and whether they may be continued. The others go when it goes, however it goes (but for SIGKILL). */
+const alive = new Map<string, boolean>()
 process.on('exit', () => {
-  for (const path of alive) {
+  for (const [path, resumable] of alive) {
     try {
-      unlinkSync(path)
+      if (!resumable) unlinkSync(path)
     } catch {
       // Whatever it is now, it is still called `.part`.
     }
@@ -39,76 +45,143 @@ async function freeBytes(folder: string): Promise<number> {
   return stats === undefined || stats.blocks === 0 ? Number.POSITIVE_INFINITY : stats.bavail * stats.bsize
 }
 
+/** What a file is to become. */
+export interface Target {
+  /** Parts separated by "/". */
+  readonly name: string
+  readonly size: number
+  /** Permissions; the umask takes from them. */
+  readonly mode: number
+  /** Milliseconds since 1970; 0 for now. */
+  readonly changedAt: number
+  readonly overwrite: boolean
+  /** Whether an earlier attempt may be continued, and this one later. */
+  readonly resumable: boolean
+}
+
 /** A file that is called `.part` until its bytes are complete, verified and on the disk. */
 export class PartialFile {
-  readonly #folder: string
   readonly #path: string
+  readonly #inode: bigint
   readonly #target: string
   readonly #handle: FileHandle
-  readonly #overwrite: boolean
+  readonly #wanted: Target
+  #position: number
 
-  private constructor(folder: string, path: string, target: string, handle: FileHandle, overwrite: boolean) {
-    this.#folder = folder
+  private constructor(path: string, target: string, handle: FileHandle, wanted: Target, { ino, size: bytes }: { ino: bigint; size: bigint }) {
     this.#path = path
     this.#target = target
     this.#handle = handle
-    this.#overwrite = overwrite
+    this.#wanted = wanted
+    this.#inode = ino
+    this.#position = Number(bytes)
   }
 
   /** Refuses what can be refused before a hundred megabytes have travelled: a name that is taken, a disk that is too small. */
-  static async create(folder: string, name: string, bytes: number, overwrite: boolean): Promise<PartialFile> {
-    const target = join(folder, name)
-    if (!overwrite && (await exists(target))) throw taken(name)
-    const free = await freeBytes(folder)
-    if (bytes > free) {
-      throw new DiskError(`expected room for ${size(bytes)} in ${folder}, got ${size(free)}: ENOSPC (the disk is full)`)
-    }
-    for (let attempt = 0; attempt < MAX_LEFTOVERS; attempt++) {
-      // Exclusive: two receivers in one folder never write into one file.
-      const path = `${target}${attempt === 0 ? '' : `.${attempt}`}.part`
-      try {
-        const handle = await open(path, 'wx', 0o666)
-        alive.add(path)
-        return new PartialFile(folder, path, target, handle, overwrite)
-      } catch (error) {
-        if (systemCode(error) !== 'EEXIST') throw new DiskError(`cannot create ${path}: ${meaning(error)}`, { cause: error })
+  static async create(folder: string, wanted: Target): Promise<PartialFile> {
+    const { name, size: bytes, overwrite, resumable } = wanted
+    const parts = name.split('/')
+    const parent = await makeParents(folder, parts.slice(0, -1))
+    const target = join(parent, parts.at(-1) ?? '')
+    const there = await lstat(target).catch(() => undefined)
+    // A folder is never replaced by a file; a dangling link is a name that is taken, too.
+    if (there !== undefined && (!overwrite || there.isDirectory())) throw taken(name)
+    const earlier = resumable ? await claim(target, bytes) : undefined
+    const [path, handle] = earlier === undefined ? await createNew(target, wanted) : [earlier, await openOld(earlier)]
+    alive.set(path, resumable)
+    try {
+      const stats = await handle.stat({ bigint: true })
+      const free = await freeBytes(parent)
+      if (bytes - Number(stats.size) > free) {
+        throw new DiskError(`expected room for ${size(bytes)} in ${parent}, got ${size(free)}: ENOSPC (the disk is full)`)
       }
+      return new PartialFile(path, target, handle, wanted, stats)
+    } catch (error) {
+      await handle.close().catch(() => {})
+      alive.delete(path)
+      if (earlier === undefined) await unlink(path).catch(() => {})
+      throw error
     }
-    throw new DiskError(`expected fewer than ${MAX_LEFTOVERS} leftovers "${printable(name)}.*.part" in ${folder}, got more: remove them`)
   }
 
   get target(): string {
     return this.#target
   }
 
+  /** Bytes of an earlier attempt; what is written follows them. */
+  get length(): number {
+    return this.#position
+  }
+
+  /** Its bytes so far, for a hash. */
+  async *read(): AsyncGenerator<Buffer> {
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+    for (let at = 0; at < this.#position; ) {
+      const { bytesRead } = await this.#handle.read(buffer, 0, Math.min(READ_BYTES, this.#position - at), at)
+      if (bytesRead === 0) return
+      at += bytesRead
+      yield buffer.subarray(0, bytesRead)
+    }
+  }
+
+  /** Throws away what an earlier attempt left. */
+  async restart(): Promise<void> {
+    await this.#handle.truncate(0)
+    this.#position = 0
+  }
+
   /** Appends all of it. The chunks must not change until this resolves. */
   async write(chunks: readonly Uint8Array[]): Promise<void> {
     try {
+      await this.#mustBeOurs()
       const total = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
-      let { bytesWritten } = await this.#handle.writev([...chunks])
-      if (bytesWritten === total) return
-      // A signal or a nearly full disk cuts a write short; what is left goes again, and then says why it cannot.
-      const rest = Buffer.concat(chunks)
-      while (bytesWritten < total) bytesWritten += (await this.#handle.write(rest, bytesWritten)).bytesWritten
+      let { bytesWritten } = await this.#handle.writev([...chunks], this.#position)
+      if (bytesWritten < total) {
+        // A signal or a nearly full disk cuts a write short; what is left goes again, and then says why it cannot.
+        const rest = Buffer.concat(chunks)
+        while (bytesWritten < total) bytesWritten += (await this.#handle.write(rest, bytesWritten, total - bytesWritten, this.#position + bytesWritten)).bytesWritten
+      }
+      this.#position += total
     } catch (error) {
+      if (error instanceof ProtocolError) throw error
       throw new DiskError(`cannot write ${this.#path}: ${meaning(error)}`, { cause: error })
     }
+  }
+
+  /** Another receiver may have claimed it, if we did not write for long: then it must not see our bytes. */
+  async #mustBeOurs(): Promise<void> {
+    if (!this.#wanted.resumable) return
+    const stats = await stat(this.#path, { bigint: true }).catch(() => undefined)
+    if (stats?.ino === this.#inode) return
+    alive.delete(this.#path)
+    throw new ProtocolError(`expected ${printable(this.#wanted.name)} to be received once, got another receiver that goes on with it`, Verdict.Exists)
   }
 
   /** On the disk first, then under its name, in one step that never replaces what somebody else put there meanwhile. */
   async commit(): Promise<void> {
     try {
+      await this.#mustBeOurs()
+      await this.#dress()
       await this.#handle.sync()
       await this.#handle.close()
-      if (this.#overwrite) await rename(this.#path, this.#target)
+      if (this.#wanted.overwrite) await rename(this.#path, this.#target)
       else await this.#linkOrRename()
       alive.delete(this.#path)
-      await syncFolder(this.#folder)
+      await syncFolder(dirname(this.#target))
     } catch (error) {
-      if (systemCode(error) === 'EEXIST') throw taken(basename(this.#target))
+      if (systemCode(error) === 'EEXIST') throw taken(this.#wanted.name)
       if (error instanceof ProtocolError) throw error
       throw new DiskError(`cannot finish ${this.#target}: ${meaning(error)}`, { cause: error })
     }
+  }
+
+  /** Permissions and time as the sender has them. A file system that has none is good enough. */
+  async #dress(): Promise<void> {
+    const { mode, changedAt } = this.#wanted
+    const stats = await this.#handle.stat()
+    const wanted = stats.mode & mode
+    if ((stats.mode & 0o777) !== (wanted & 0o777)) await this.#handle.chmod(wanted & 0o777).catch(() => {})
+    if (changedAt > 0) await this.#handle.utimes(stats.atime, new Date(changedAt)).catch(() => {})
   }
 
   async #linkOrRename(): Promise<void> {
@@ -116,7 +189,7 @@ export class PartialFile {
       await link(this.#path, this.#target)
     } catch (error) {
       // FAT and some network file systems have no links: there, looking first is the best there is.
-      if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(rawCode(error) ?? '')) throw error
+      if (!NO_LINKS.includes(rawCode(error) ?? '')) throw error
       if (await exists(this.#target)) throw taken(basename(this.#target))
       await rename(this.#path, this.#target)
       return
@@ -130,6 +203,114 @@ export class PartialFile {
     if (!alive.delete(this.#path)) return
     await unlink(this.#path).catch(() => {})
   }
+
+  /** Leaves it to be continued by the next attempt, if it is not whole yet; returns its name then. */
+  async keep(): Promise<string | undefined> {
+    if (!this.#wanted.resumable || this.#position === 0) {
+      await this.discard()
+      return undefined
+    }
+    if (!alive.has(this.#path)) {
+      await this.#handle.close().catch(() => {})
+      return undefined
+    }
+    // Nobody writes to it any more: the next attempt need not wait to be sure of that.
+    const past = new Date(Date.now() - 2 * QUIET_MS)
+    await this.#handle.utimes(past, past).catch(() => {})
+    await this.#handle.close().catch(() => {})
+    alive.delete(this.#path)
+    const usual = `${this.#target}.part`
+    if (this.#path === usual || !(await moved(this.#path, usual))) return basename(this.#path)
+    return basename(usual)
+  }
+}
+
+/** An earlier attempt's file of at most so many bytes, under a name that is ours now. */
+async function claim(target: string, most: number): Promise<string | undefined> {
+  let best: { path: string; size: number } | undefined
+  for (const path of names(target, MAX_ATTEMPTS)) {
+    if (alive.has(path)) continue
+    const stats = await lstat(path).catch(() => undefined)
+    if (stats === undefined || !stats.isFile() || stats.size === 0 || stats.size > most) continue
+    // Somebody else may be writing to it at this moment.
+    if (Date.now() - stats.mtimeMs < QUIET_MS) continue
+    if (best === undefined || stats.size > best.size) best = { path, size: stats.size }
+  }
+  if (best === undefined) return undefined
+  for (const path of names(target, MAX_LEFTOVERS)) {
+    if (await moved(best.path, path)) return path
+    if (!(await exists(path))) return undefined
+  }
+  return undefined
+}
+
+/** Renames, but never onto a file; only one of several that try the same succeeds. */
+async function moved(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to)
+  } catch {
+    return false
+  }
+  try {
+    await unlink(from)
+    return true
+  } catch {
+    await unlink(to).catch(() => {})
+    return false
+  }
+}
+
+function* names(target: string, count: number): Generator<string> {
+  for (let nth = 0; nth < count; nth++) yield `${target}${nth === 0 ? '' : `.${nth}`}.part`
+}
+
+/** Exclusive: two receivers in one folder never write into one file. */
+async function createNew(target: string, { name, mode }: Target): Promise<[path: string, handle: FileHandle]> {
+  for (const path of names(target, MAX_LEFTOVERS)) {
+    try {
+      return [path, await open(path, 'wx+', mode | 0o600)]
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw new DiskError(`cannot create ${path}: ${meaning(error)}`, { cause: error })
+    }
+  }
+  throw new DiskError(`expected fewer than ${MAX_LEFTOVERS} leftovers "${printable(name)}.*.part", got more: remove them`)
+}
+
+async function openOld(path: string): Promise<FileHandle> {
+  return open(path, 'r+').catch((error: unknown) => {
+    throw new DiskError(`cannot go on with ${path}: ${meaning(error)}`, { cause: error })
+  })
+}
+
+/** Folders below `folder`, made where they are missing. Links are not followed: they might lead elsewhere. */
+async function makeParents(folder: string, parts: readonly string[]): Promise<string> {
+  let path = folder
+  for (const part of parts) {
+    path = join(path, part)
+    await makeFolder(path)
+  }
+  return path
+}
+
+async function makeFolder(path: string): Promise<void> {
+  await mkdir(path).catch(async (error: unknown) => {
+    if (systemCode(error) !== 'EEXIST') throw new DiskError(`cannot create ${path}: ${meaning(error)}`, { cause: error })
+    const stats = await lstat(path)
+    if (!stats.isDirectory()) throw new ProtocolError(`expected a folder, got ${printable(path)}, which is ${stats.isSymbolicLink() ? 'a link' : 'a file'}`, Verdict.Exists)
+  })
+}
+
+/** A folder with the sender's permissions and time; what is in it stays. */
+export async function dressFolder(folder: string, { name, mode, changedAt }: Pick<Target, 'name' | 'mode' | 'changedAt'>): Promise<string> {
+  const path = await makeParents(folder, name.split('/'))
+  try {
+    const stats = await lstat(path)
+    if ((stats.mode & mode & 0o777) !== (stats.mode & 0o777)) await chmod(path, stats.mode & mode & 0o777)
+    if (changedAt > 0) await utimes(path, stats.atime, new Date(changedAt))
+  } catch {
+    // Not ours, or a file system without them.
+  }
+  return path
 }
 
 /** Our disk failed, not the sender; the next file will meet the same. */

@@ -1,3 +1,4 @@
+import { cells, shorten } from './layout.js'
 import { paint, size, time } from './output.js'
 
 /** How often a terminal is redrawn, and a pipe gets a line. */
@@ -6,19 +7,24 @@ const LINE_MS = 2000
 /** The rate shown is that of about the last second: long enough to be steady, short enough to notice a stall. */
 const RATE_MEMORY_MS = 1000
 const BAR_CELLS = 24
+/** Narrower bars say less than the percentage beside them. */
+const LEAST_BAR = 4
+const LEAST_NAME = 8
 
 /** What is counted, in words. */
 export interface Counted {
   (done: number, total: number, rate: number): string
 }
 
-const bytes: Counted = (done, total, rate) => `${size(done)} of ${size(total)}  ${size(rate)}/s`
+const bytes: Counted = (done, total, rate) => (total > 0 ? `${size(done)} of ${size(total)}  ${size(rate)}/s` : `${size(done)}  ${size(rate)}/s`)
 
 /** Something's progress on stderr: a bar with rate and remaining time on a terminal, now and then a line in a pipe. */
 export class Progress {
-  readonly #name: string
   readonly #counted: Counted
-  readonly #total: number
+  readonly #tail: () => string
+  #name: string
+  /** 0: not known. */
+  #total: number
   readonly #quiet: boolean
   readonly #terminal = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb'
   #done = 0
@@ -28,11 +34,36 @@ export class Progress {
   #rateDone = 0
   #rate = 0
 
-  constructor(name: string, total: number, quiet: boolean, counted: Counted = bytes) {
+  constructor(name: string, total: number, quiet: boolean, counted: Counted = bytes, tail: () => string = () => '') {
     this.#name = name
     this.#counted = counted
+    this.#tail = tail
     this.#total = total
     this.#quiet = quiet
+  }
+
+  /** What it is about has changed. */
+  retitle(name: string, total: number): void {
+    this.#name = name
+    this.#total = total
+  }
+
+  /** From nothing again. */
+  restart(): void {
+    this.#done = this.#rateDone = this.#rate = 0
+    this.#rateAt = performance.now()
+    this.#shownAt = Number.NEGATIVE_INFINITY
+  }
+
+  /** So much was done before: it counts, but not as speed. */
+  skip(done: number): void {
+    this.#done += done
+    this.#rateDone += done
+  }
+
+  /** So much more is done. */
+  add(more: number): void {
+    this.update(this.#done + more)
   }
 
   /** So much is done in all. */
@@ -63,15 +94,26 @@ export class Progress {
   }
 
   #line(): string {
-    const share = this.#total === 0 ? 1 : this.#done / this.#total
+    const known = this.#total > 0
+    const share = known ? Math.min(1, this.#done / this.#total) : 0
     const rest = this.#rate > 0 ? (this.#total - this.#done) / this.#rate : Number.POSITIVE_INFINITY
     const percent = `${String(Math.floor(share * 100)).padStart(3)} %`
-    const numbers = `${percent}  ${this.#counted(this.#done, this.#total, this.#rate)}  ${time(rest)} left`
+    const counted = this.#counted(this.#done, this.#total, this.#rate)
+    const tail = this.#tail()
+    const numbers = `${known ? `${percent}  ` : ''}${counted}${known ? `  ${time(rest)} left` : ''}${tail === '' ? '' : `  ${tail}`}`
     if (!this.#terminal) return `${this.#name}  ${numbers.trimStart()}`
     const room = (process.stderr.columns || 80) - 1
-    const cells = Math.min(BAR_CELLS, room - numbers.length - this.#name.length - 4)
-    if (cells < 4) return `${this.#name}  ${numbers}`.slice(0, room)
-    const full = Math.round(share * cells)
-    return `${this.#name}  ${paint('green', '━'.repeat(full))}${paint('dim', '━'.repeat(cells - full))}  ${numbers}`
+    // The numbers come first, then the name, then the bar: a terminal of 80 columns has room for all of them.
+    const name = shorten(this.#name, Math.max(LEAST_NAME, Math.min(Math.floor(room / 3), room - numbers.length - LEAST_BAR - 4)))
+    const bar = Math.min(BAR_CELLS, room - numbers.length - cells(name) - 4)
+    if (!known || bar < LEAST_BAR) return shorten(`${name}  ${numbers.trimStart()}`, room)
+    const full = Math.round(share * bar)
+    return `${name}  ${paint('green', '━'.repeat(full))}${paint('dim', '━'.repeat(bar - full))}  ${numbers}`
   }
+}
+
+/** Round trip and retransmissions, for the end of a line. */
+export function pathTail(rttUs: number | undefined, retransmitted: number | undefined): string {
+  const rtt = rttUs === undefined || rttUs === 0 ? [] : [`RTT ${rttUs >= 99_500 ? (rttUs / 1000).toFixed(0) : (rttUs / 1000).toPrecision(2)} ms`]
+  return [...rtt, ...(retransmitted === undefined ? [] : [`retr ${retransmitted}`])].join('  ')
 }

@@ -1,33 +1,65 @@
 /**
- * Files over streams, one file a stream. Numbers are big endian.
+ * Files over streams, one file or folder a stream. Numbers are big endian.
  *
  * ```
- * sender → receiver                                     receiver → sender
- *  0  4  "plf1"                                          0  4  "pla1"
- *  4  8  size of the file, bytes                         4  1  verdict
- * 12  2  length n of the name                            5  32 SHA-256 of what was received; zeros without one
- * 14  n  the file's base name, UTF-8                    37  2  length m of the explanation
- *  …  size bytes of the file                            39  m  explanation for people, UTF-8
- *  …  32 SHA-256 of them
+ * sender → receiver                                     receiver → sender, if asked to
+ *  0  4  "plf2"                                          0  4  "plo2"
+ *  4  1  kind: file, folder, stdin, missing              4  8  bytes it has of an earlier attempt
+ *  5  1  1: an offer is awaited                         12  32 SHA-256 of them; zeros without any
+ *  6  2  permissions, the lower nine bits
+ *  8  8  time of the last change, ms since 1970; 0: none  receiver → sender, last
+ * 16  8  size of the file, bytes                         0  4  "pla2"
+ * 24  8  which of the things that are sent (random)      4  1  verdict
+ * 32  4  how many files and folders that thing has       5  32 SHA-256 of the whole file; zeros without one
+ * 36  2  length n of the name                           37  2  length m of the explanation
+ * 38  n  the name, parts separated by "/", UTF-8        39  m  explanation for people, UTF-8
+ *  …  8  if an offer was awaited: where it begins
+ *  …     the bytes from there; of stdin: pieces of four bytes of length and as many bytes, an empty one last
+ *  …  32 SHA-256 of the whole file (of folders and missing files nothing follows the name)
  * ```
  * The receiver may answer before everything was sent; then it refuses, and the sender stops.
  */
 
+/** Of each part of a name. */
 export const MAX_NAME_BYTES = 250
+export const MAX_PATH_BYTES = 2048
 export const DIGEST_BYTES = 32
 export const MAX_EXPLANATION_BYTES = 1024
+export const MAX_PIECE_BYTES = 1 << 20
 
-const FILE_MAGIC = 'plf1'
-const ANSWER_MAGIC = 'pla1'
-const FILE_HEAD_BYTES = 14
+const FILE_MAGIC = 'plf2'
+const OFFER_MAGIC = 'plo2'
+const ANSWER_MAGIC = 'pla2'
+const FILE_HEAD_BYTES = 38
+const OFFER_BYTES = 44
 const ANSWER_HEAD_BYTES = 39
+const MAGIC_BYTES = 4
 
 /** Verdicts as they are on the wire; an unknown number is a refusal without a name. */
 export const Verdict = { Stored: 0, Exists: 1, Name: 2, Disk: 3, Digest: 4, Protocol: 5, Closing: 6 } as const
 
+/** Missing: the sender found it, and cannot read it. */
+export const Kind = { File: 0, Folder: 1, Stdin: 2, Missing: 3 } as const
+
 export interface FileHead {
-  readonly name: string
+  readonly kind: number
+  /** The sender waits for an {@link Offer}. */
+  readonly awaitsOffer: boolean
+  /** Permissions: nine bits. */
+  readonly mode: number
+  /** Milliseconds since 1970; 0 for none. */
+  readonly changedAt: number
   readonly size: number
+  /** What was named on the sender's command line: a file, or a folder with all its files. */
+  readonly thing: bigint
+  readonly entries: number
+  readonly name: string
+}
+
+/** What a receiver has of an earlier attempt. */
+export interface Offer {
+  readonly offset: number
+  readonly sha256: Buffer
 }
 
 export interface Answer {
@@ -47,23 +79,59 @@ export class ProtocolError extends Error {
   }
 }
 
-export function encodeHead({ name, size }: FileHead): Buffer {
+export function encodeHead({ kind, awaitsOffer, mode, changedAt, size, thing, entries, name }: FileHead): Buffer {
   const bytes = Buffer.from(name, 'utf8')
   const head = Buffer.alloc(FILE_HEAD_BYTES)
   head.write(FILE_MAGIC, 'latin1')
-  head.writeBigUInt64BE(BigInt(size), 4)
-  head.writeUInt16BE(bytes.length, 12)
+  head.writeUInt8(kind, 4)
+  head.writeUInt8(Number(awaitsOffer), 5)
+  head.writeUInt16BE(mode & 0o777, 6)
+  head.writeBigUInt64BE(BigInt(Math.max(0, Math.round(changedAt))), 8)
+  head.writeBigUInt64BE(BigInt(size), 16)
+  head.writeBigUInt64BE(thing, 24)
+  head.writeUInt32BE(entries, 32)
+  head.writeUInt16BE(bytes.length, 36)
   return Buffer.concat([head, bytes])
 }
 
 export async function readHead(reader: ByteReader): Promise<FileHead> {
   const head = await reader.exactly(FILE_HEAD_BYTES)
-  if (head.toString('latin1', 0, 4) !== FILE_MAGIC) throw new ProtocolError('expected a file, got a stream of something else')
-  const size = head.readBigUInt64BE(4)
-  if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new ProtocolError(`expected a file of at most 2^53 bytes, got ${size}`)
-  const length = head.readUInt16BE(12)
-  if (length === 0 || length > MAX_NAME_BYTES) throw new ProtocolError(`expected a name of 1 to ${MAX_NAME_BYTES} bytes, got ${length}`, Verdict.Name)
-  return { name: checkName(decodeText(await reader.exactly(length))), size: Number(size) }
+  const magic = head.toString('latin1', 0, MAGIC_BYTES)
+  if (magic !== FILE_MAGIC) throw new ProtocolError(`expected a file, got a stream of ${/^plf\d$/.test(magic) ? 'another version of paceline' : 'something else'}`)
+  const safe = (value: bigint, what: string): number => {
+    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new ProtocolError(`expected ${what} of at most 2^53, got ${value}`)
+    return Number(value)
+  }
+  const size = safe(head.readBigUInt64BE(16), 'a file size')
+  const kind = head.readUInt8(4)
+  if (kind > Kind.Missing || (kind !== Kind.File && size !== 0)) throw new ProtocolError(`expected a kind of file that is known, got ${kind} of ${size} bytes`)
+  const length = head.readUInt16BE(36)
+  if (length === 0 || length > MAX_PATH_BYTES) throw new ProtocolError(`expected a name of 1 to ${MAX_PATH_BYTES} bytes, got ${length}`, Verdict.Name)
+  return {
+    kind,
+    awaitsOffer: kind === Kind.File && (head.readUInt8(5) & 1) !== 0,
+    mode: head.readUInt16BE(6) & 0o777,
+    changedAt: safe(head.readBigUInt64BE(8), 'a time'),
+    size,
+    thing: head.readBigUInt64BE(24),
+    entries: Math.max(1, head.readUInt32BE(32)),
+    name: checkPath(decodeText(await reader.exactly(length))),
+  }
+}
+
+export function encodeOffer({ offset, sha256 }: Offer): Buffer {
+  const offer = Buffer.alloc(OFFER_BYTES)
+  offer.write(OFFER_MAGIC, 'latin1')
+  offer.writeBigUInt64BE(BigInt(offset), 4)
+  sha256.copy(offer, 12, 0, DIGEST_BYTES)
+  return offer
+}
+
+/** Where a sender begins, or how long a piece is. */
+export function encodeNumber(value: number, bytes: 4 | 8): Buffer {
+  const buffer = Buffer.alloc(8)
+  buffer.writeBigUInt64BE(BigInt(value))
+  return buffer.subarray(8 - bytes)
 }
 
 export function encodeAnswer({ verdict, sha256, explanation }: Answer): Buffer {
@@ -82,27 +150,42 @@ export function encodeAnswer({ verdict, sha256, explanation }: Answer): Buffer {
   return Buffer.concat([head, text])
 }
 
-export async function readAnswer(reader: ByteReader): Promise<Answer> {
-  const head = await reader.exactly(ANSWER_HEAD_BYTES)
-  if (head.toString('latin1', 0, 4) !== ANSWER_MAGIC) throw new ProtocolError("expected a receiver's answer, got something else")
-  const length = head.readUInt16BE(37)
+/** What a receiver says next: its last word, or before that, once, what it has. */
+export async function readReply(reader: ByteReader, mayOffer: boolean): Promise<Answer | Offer> {
+  const magic = (await reader.exactly(MAGIC_BYTES)).toString('latin1')
+  if (mayOffer && magic === OFFER_MAGIC) {
+    const rest = await reader.exactly(OFFER_BYTES - MAGIC_BYTES)
+    return { offset: Number(rest.readBigUInt64BE(0)), sha256: Buffer.from(rest.subarray(8)) }
+  }
+  if (magic !== ANSWER_MAGIC) throw new ProtocolError("expected a receiver's answer, got something else")
+  const head = await reader.exactly(ANSWER_HEAD_BYTES - MAGIC_BYTES)
+  const length = head.readUInt16BE(33)
   if (length > MAX_EXPLANATION_BYTES) throw new ProtocolError(`expected at most ${MAX_EXPLANATION_BYTES} bytes of explanation, got ${length}`)
-  return { verdict: head.readUInt8(4), sha256: Buffer.from(head.subarray(5, 37)), explanation: decodeText(await reader.exactly(length)) }
+  return { verdict: head.readUInt8(0), sha256: Buffer.from(head.subarray(1, 33)), explanation: decodeText(await reader.exactly(length)) }
 }
 
 /** Names that Windows keeps for devices, with or without an extension. */
 const WINDOWS_DEVICES = /^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i
 
-/** A name that cannot leave the output folder, nor be taken for a partial file, on any system. */
-export function checkName(name: string): string {
-  const refuse = (why: string) => new ProtocolError(`expected a plain file name, got one ${why}: ${JSON.stringify(name)}`, Verdict.Name)
-  if (name === '' || Buffer.byteLength(name) > MAX_NAME_BYTES) throw refuse(`of ${Buffer.byteLength(name)} bytes`)
+/** A part of a name that cannot leave the output folder, nor be taken for a partial file, on any system. */
+export function checkName(name: string, path = name): string {
+  const refuse = (why: string) => new ProtocolError(`expected a plain file name, got one ${why}: ${JSON.stringify(path)}`, Verdict.Name)
+  if (name === '' || Buffer.byteLength(name) > MAX_NAME_BYTES) throw refuse(`with a part of ${Buffer.byteLength(name)} bytes`)
   if (name === '.' || name === '..') throw refuse('that is a folder')
   if (/[/\\]/.test(name)) throw refuse('with a path')
   if (/[\p{Cc}\p{Zl}\p{Zp}\u202A-\u202E\u2066-\u2069]/u.test(name)) throw refuse('with control characters')
   if (/\.part$/i.test(name)) throw refuse('that ends like a partial file')
   if (process.platform === 'win32' && (/[<>:"|?*]|[. ]$/.test(name) || WINDOWS_DEVICES.test(name))) throw refuse('that Windows does not allow')
   return name
+}
+
+/** Plain names with "/" between them: relative, and nowhere but down. */
+export function checkPath(path: string): string {
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
+    throw new ProtocolError(`expected a name of at most ${MAX_PATH_BYTES} bytes, got ${Buffer.byteLength(path)}`, Verdict.Name)
+  }
+  for (const part of path.split('/')) checkName(part, path)
+  return path
 }
 
 function decodeText(bytes: Uint8Array): string {

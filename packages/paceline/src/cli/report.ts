@@ -2,7 +2,7 @@
 export interface Report {
   ok: boolean
   files: FileReport[]
-  /** From opening the first stream until the last byte was acknowledged; without the time spent between files. */
+  /** During which a file was under way, until its last byte was acknowledged. */
   seconds: number
   gbitPerSecond: number
   cipher: string
@@ -17,6 +17,8 @@ export interface Report {
   retransmittedPackets: number
   smoothedRttUs: number
   pacingRateBps: number
+  /** Links and the like inside of folders; only where there were any. */
+  skipped?: number
 }
 
 export interface FileReport {
@@ -24,6 +26,8 @@ export interface FileReport {
   bytes: number
   sha256Sent: string | null
   sha256Received: string | null
+  /** Bytes that the receiver had of an earlier attempt; only where there were any. */
+  resumedAt?: number
 }
 
 export interface CompletionCounts {

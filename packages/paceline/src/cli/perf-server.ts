@@ -1,0 +1,202 @@
+import { Endpoint, type Peer, type Stream } from '../index.js'
+import { DEFAULT_PORT } from './doctor.js'
+import { ExitCode, Fault, UsageError, oneLine, systemCode, meaning } from './faults.js'
+import { onInterrupt } from './interrupt.js'
+import { integer, parseOptions, type OptionSpecs } from './options.js'
+import { paint, printable, say, sayJson } from './output.js'
+import { MAX_PARALLEL } from './perf-limits.js'
+import { checkPlan, encodeTalk, readHead, TalkReader, type Plan } from './perf-protocol.js'
+import { bits, intervalHead, intervalRows, Meter, type SideReport } from './perf-report.js'
+import { Traffic } from './perf-traffic.js'
+import { ByteReader } from './protocol.js'
+import { loadSecrets } from './secret.js'
+
+/** A client that is gone holds the server no longer. */
+const IDLE_MS = 10_000
+const CLOSE_MS = 300
+
+export const perfServerOptions: OptionSpecs = {
+  'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET)' },
+  port: { value: 'PORT', help: `the UDP port to listen on; 0 takes a free one (default ${DEFAULT_PORT})` },
+  host: { value: 'ADDRESS', help: 'the address to listen on (default: all)' },
+  once: { help: 'end after one test; exit code 1 if it broke off' },
+  json: { help: 'print one JSON object per event on stdout: listening, test, failed' },
+  quiet: { help: 'no lines per interval' },
+  help: { help: 'this text' },
+}
+
+export const perfServerUsage = 'paceline perf server [OPTION…]'
+
+export async function runPerfServer(args: readonly string[]): Promise<number> {
+  const { switches, values, positionals } = parseOptions('perf server', perfServerOptions, args)
+  if (positionals.length > 0) throw new UsageError(`expected options only, got ${positionals.join(' ')}`, 'perf server')
+  const portText = values.get('port')
+  const port = portText === undefined ? DEFAULT_PORT : integer('perf server', 'port', portText, 0, 65_535)
+  const host = values.get('host')
+  const secret = await loadSecrets(values.get('secret-file'))
+  process.stdout.on('error', () => {})
+  const interrupt = onInterrupt()
+  // Every stream of a test, those of the test before that are not quite over, and the talk.
+  const maxIncomingStreams = 4 * MAX_PARALLEL
+  const endpoint = await Endpoint.listen({ port, secret, idleTimeout: IDLE_MS, maxIncomingStreams, ...(host !== undefined && { host }) }).catch((error: unknown) => {
+    const code = systemCode(error)
+    if (code === undefined) throw error
+    const what = code === 'EADDRINUSE' || code === 'EACCES' ? 'a free UDP port for --port' : 'an address of this machine for --host'
+    throw new Fault(`expected ${what}, got ${host ?? '*'}:${port}: ${meaning(error)}`, { cause: error })
+  })
+  const server = new Server(endpoint, { json: switches.has('json'), quiet: switches.has('quiet'), once: switches.has('once') }, interrupt)
+  try {
+    return await server.run()
+  } catch (error) {
+    interrupt.throwIfAborted()
+    throw error
+  } finally {
+    await endpoint.close({ deadline: CLOSE_MS }).catch(() => {})
+  }
+}
+
+interface ServerOptions {
+  readonly json: boolean
+  readonly quiet: boolean
+  readonly once: boolean
+}
+
+class Server {
+  readonly #endpoint: Endpoint
+  readonly #options: ServerOptions
+  readonly #interrupt: AbortSignal
+  readonly #done = new AbortController()
+  #test: Test | undefined
+  #failed = 0
+
+  constructor(endpoint: Endpoint, options: ServerOptions, interrupt: AbortSignal) {
+    this.#endpoint = endpoint
+    this.#options = options
+    this.#interrupt = interrupt
+  }
+
+  async run(): Promise<number> {
+    const streams = this.#endpoint.streams({ signal: AbortSignal.any([this.#interrupt, this.#done.signal]) })
+    let next = streams.next()
+    try {
+      // Streams are refused until somebody waits for them. Who reads the announcement may open one at once.
+      await Promise.race([next, new Promise(setImmediate)])
+      this.#announce()
+      for (;;) {
+        const { value: stream, done } = await next
+        if (done === true) break
+        void this.#take(stream)
+        next = streams.next()
+      }
+    } catch (error) {
+      if (!this.#done.signal.aborted) throw error
+    }
+    this.#interrupt.throwIfAborted()
+    return this.#failed === 0 ? ExitCode.Ok : ExitCode.Failed
+  }
+
+  #announce(): void {
+    const { address, port } = this.#endpoint.address
+    if (this.#options.json) sayJson({ event: 'listening', address, port })
+    else say(`listening on ${address.includes(':') ? `[${address}]` : address}:${port}, for paceline perf client`)
+  }
+
+  async #take(stream: Stream): Promise<void> {
+    try {
+      const reader = new ByteReader(stream)
+      const head = await readHead(reader)
+      if (head.kind === 'talk') return await this.#talk(stream, new TalkReader(reader))
+      const test = this.#test
+      if (test === undefined || test.peer !== stream.peer) throw new Fault('a stream without a test')
+      await (head.kind === 'bulk' ? test.bulk(stream, reader, head.index) : test.traffic.answer(stream, reader, head.replyBytes))
+    } catch {
+      // What a test misses, its counts tell; strangers hear nothing.
+      stream.destroy()
+    }
+  }
+
+  async #talk(stream: Stream, reader: TalkReader): Promise<void> {
+    const tell = (message: object) => stream.writer.write(encodeTalk(false, message))
+    if (this.#test !== undefined) {
+      await tell({ busy: 'a server that runs another test' })
+      await stream.close({ deadline: CLOSE_MS })
+      return
+    }
+    const { remoteAddress } = stream.peer
+    const who = remoteAddress === undefined ? 'a client' : `${remoteAddress.address}:${remoteAddress.port}`
+    let test: Test | undefined
+    try {
+      const plan = checkPlan((await reader.next()) ?? {})
+      this.#test = test = new Test(this.#endpoint, stream.peer, plan, this.#options)
+      if (!this.#options.json) say(`test from ${who}`)
+      test.start()
+      await tell({ ready: true })
+      const over = await reader.next()
+      if (over?.['over'] !== true) throw new Fault('the client broke off')
+      const server = test.finish()
+      await tell({ server })
+      await stream.close({ deadline: CLOSE_MS })
+      this.#tell(who, plan, over['client'], server)
+    } catch (error) {
+      this.#failed++
+      const message = `expected a whole test from ${who}, got: ${printable(oneLine(error))}`
+      await tell({ error: oneLine(error) }).catch(() => {})
+      if (this.#options.json) sayJson({ event: 'failed', error: message })
+      if (!this.#interrupt.aborted) say(`${paint('red', 'paceline:')} ${message}`)
+      stream.destroy()
+    } finally {
+      test?.end()
+      this.#test = undefined
+      if (this.#options.once) this.#done.abort()
+    }
+  }
+
+  #tell(who: string, plan: Plan, client: unknown, server: SideReport): void {
+    if (this.#options.json) return sayJson({ event: 'test', remote: who, plan, client, server })
+    const parts = plan.mode === 'streams'
+      ? [`${server.streams?.count ?? 0} streams answered`]
+      : [...(plan.sends ? [`received ${bits(server.receivedBitsPerSecond)}`] : []), ...(plan.receives ? [`sent ${bits(server.sentBitsPerSecond)}`] : [])]
+    process.stdout.write(`${who}  ${parts.join(', ')} in ${server.seconds.toFixed(2)} s  CPU ${server.cpuPercent.toFixed(0)} %\n`)
+  }
+}
+
+/** One test, at the server. */
+class Test {
+  readonly peer: Peer
+  readonly traffic: Traffic
+  readonly #plan: Plan
+  readonly #meter: Meter
+  readonly #quiet: boolean
+  readonly #stop = new AbortController()
+
+  constructor(endpoint: Endpoint, peer: Peer, plan: Plan, options: ServerOptions) {
+    this.peer = peer
+    this.#plan = plan
+    this.#quiet = options.quiet || options.json
+    this.traffic = new Traffic(plan, 'server', this.#stop.signal)
+    this.#meter = new Meter(endpoint, peer, this.traffic)
+    peer.maxBitrate = plan.receives ? plan.bitsPerSecond : 0
+  }
+
+  start(): void {
+    const plan = this.#plan
+    if (!this.#quiet && plan.intervalMs > 0) process.stdout.write(intervalHead(plan))
+    this.#meter.start(plan.intervalMs, (interval) => {
+      if (!this.#quiet) process.stdout.write(intervalRows(interval, plan, plan.receives, plan.sends))
+    })
+  }
+
+  async bulk(stream: Stream, reader: ByteReader, index: number): Promise<void> {
+    await this.traffic.bulk(stream, reader, index, 0)
+  }
+
+  finish(): SideReport {
+    this.#meter.stop(this.#plan.intervalMs, () => {})
+    return this.#meter.report(this.#plan)
+  }
+
+  end(): void {
+    this.#meter.stop(0, () => {})
+    this.#stop.abort(new Fault('the test is over'))
+  }
+}
