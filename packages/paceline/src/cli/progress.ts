@@ -9,14 +9,21 @@ const RATE_MEMORY_MS = 1000
 const BAR_CELLS = 24
 /** Narrower bars say less than the percentage beside them. */
 const LEAST_BAR = 4
-const LEAST_NAME = 8
+const LEAST_NAME = 6
+
+/** `1.20 of 3.45 GB`; a unit that is the same is said once. */
+function share(done: number, total: number): string {
+  const [part, whole] = [size(done), size(total)]
+  const unit = / .*$/.exec(whole)?.[0] ?? ''
+  return `${part.endsWith(unit) ? part.slice(0, -unit.length) : part} of ${whole}`
+}
 
 /** What is counted, in words. */
 export interface Counted {
   (done: number, total: number, rate: number): string
 }
 
-const bytes: Counted = (done, total, rate) => (total > 0 ? `${size(done)} of ${size(total)}  ${size(rate)}/s` : `${size(done)}  ${size(rate)}/s`)
+const bytes: Counted = (done, total, rate) => (total > 0 ? `${share(done, total)}  ${size(rate)}/s` : `${size(done)}  ${size(rate)}/s`)
 
 /** Something's progress on stderr: a bar with rate and remaining time on a terminal, now and then a line in a pipe. */
 export class Progress {
@@ -95,19 +102,20 @@ export class Progress {
 
   #line(): string {
     const known = this.#total > 0
-    const share = known ? Math.min(1, this.#done / this.#total) : 0
+    const part = known ? Math.min(1, this.#done / this.#total) : 0
     const rest = this.#rate > 0 ? (this.#total - this.#done) / this.#rate : Number.POSITIVE_INFINITY
-    const percent = `${String(Math.floor(share * 100)).padStart(3)} %`
+    const percent = `${String(Math.floor(part * 100)).padStart(2)} %`
     const counted = this.#counted(this.#done, this.#total, this.#rate)
     const tail = this.#tail()
     const numbers = `${known ? `${percent}  ` : ''}${counted}${known ? `  ${time(rest)} left` : ''}${tail === '' ? '' : `  ${tail}`}`
     if (!this.#terminal) return `${this.#name}  ${numbers.trimStart()}`
-    const room = (process.stderr.columns || 80) - 1
+    // Ctrl-C shows as two letters: with room for them, they do not push the line up.
+    const room = (process.stderr.columns || 80) - 3
     // The numbers come first, then the name, then the bar: a terminal of 80 columns has room for all of them.
     const name = shorten(this.#name, Math.max(LEAST_NAME, Math.min(Math.floor(room / 3), room - numbers.length - LEAST_BAR - 4)))
     const bar = Math.min(BAR_CELLS, room - numbers.length - cells(name) - 4)
     if (!known || bar < LEAST_BAR) return shorten(`${name}  ${numbers.trimStart()}`, room)
-    const full = Math.round(share * bar)
+    const full = Math.round(part * bar)
     return `${name}  ${paint('green', '━'.repeat(full))}${paint('dim', '━'.repeat(bar - full))}  ${numbers}`
   }
 }

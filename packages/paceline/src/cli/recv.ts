@@ -5,7 +5,7 @@ import { Board, type BoardEntry } from './board.js'
 import { ExitCode, Fault, UsageError, isLocalDisk, meaning, oneLine, pacelineCode, systemCode } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { integer, parseOptions, type OptionSpecs } from './options.js'
-import { paint, printable, say, sayJson, size } from './output.js'
+import { paint, printable, say, sayJson, sayResult, size } from './output.js'
 import { DiskError, PartialFile, checkFolder, dressFolder } from './partial.js'
 import {
   ByteReader,
@@ -45,6 +45,11 @@ export const recvOptions: OptionSpecs = {
   quiet: { help: 'no progress' },
   help: { help: 'this text' },
 }
+
+export const recvNotes = [
+  'Runs until --count files have arrived, or Ctrl-C. A file that exists already is refused. Names are relative and lead nowhere but down; links are not followed. Set-user-id bits are never set.',
+  'What was interrupted stays as NAME.part and is continued by the next attempt, if its SHA-256 agrees. Wrong bytes and full disks leave nothing.',
+]
 
 export const recvUsage = 'paceline recv --port PORT --secret-file FILE --out DIR'
 
@@ -240,9 +245,8 @@ class Receiver {
     else {
       this.#board.clear()
       const resumed = resumedAt > 0 ? ` (${size(resumedAt)} were here)` : ''
-      const line = `received ${printable(name)}  ${size(bytes)} in ${(file.milliseconds / 1000).toFixed(2)} s${resumed}  sha256 ${sha256}\n`
-      if (this.#options.toStdout) process.stderr.write(line)
-      else process.stdout.write(line)
+      const line = `received ${printable(name)}  ${size(bytes)} in ${(file.milliseconds / 1000).toFixed(2)} s${resumed}  sha256 ${sha256}`
+      sayResult(line, this.#options.toStdout ? process.stderr : process.stdout)
     }
   }
 

@@ -6,7 +6,7 @@ import { Endpoint, type Peer, type Stream } from '../index.js'
 import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { address, bitrate, duration, parseOptions, type OptionSpecs } from './options.js'
-import { paint, printable, say, sayJson, size } from './output.js'
+import { paint, printable, say, sayJson, sayResult, size } from './output.js'
 import { Progress, pathTail } from './progress.js'
 import { ByteReader, Kind, MAX_PIECE_BYTES, ProtocolError, Verdict, encodeHead, encodeNumber, readReply, type Answer, type Offer } from './protocol.js'
 import { rounded, type CompletionCounts, type FileReport, type Report } from './report.js'
@@ -31,6 +31,12 @@ export const sendOptions: OptionSpecs = {
   quiet: { help: 'no progress' },
   help: { help: 'this text' },
 }
+
+export const sendNotes = [
+  'Folders go with everything below them. Permissions and times are kept; symbolic links, devices and pipes inside of folders are left out and named. "-" is stdin.',
+  'A file of 1 MiB or more that was interrupted goes on where it stood: the receiver tells what it has and its SHA-256, and the sender compares.',
+  'A secret is never an argument: others on this machine could read it.',
+]
 
 export const sendUsage = 'paceline send --secret-file FILE HOST:PORT FILE|FOLDER|-…'
 
@@ -170,7 +176,7 @@ class Shipment {
       await transfer.run(this.#peer, this.#stop.signal)
       if (this.#options.json || this.#listing.files.length > MOST_LINES || transfer.isFolder) return
       this.#progress.clear()
-      process.stdout.write(`${transfer.describe()}\n`)
+      sayResult(transfer.describe())
     } catch (error) {
       if (!(error instanceof Refused)) {
         this.#stop.abort(error)
