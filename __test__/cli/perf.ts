@@ -25,8 +25,8 @@ const client = (t: ExecutionContext, { secretFile, port }: Place, ...args: strin
 
 const SIDE = ['cipher', 'congestionWindowBytes', 'cpuPercent', 'intervals', 'lostPackets', 'minRttUs', 'mtu', 'pacingBitsPerSecond',
   'pacingErrorUs', 'packets', 'receivedBitsPerSecond', 'receivedBytes', 'retransmittedPackets', 'seconds', 'sentBitsPerSecond',
-  'sentBytes', 'smoothedRttUs', 'streams', 'transmissions', 'undeliveredBytes']
-const INTERVAL = ['congestionWindowBytes', 'cpuPercent', 'from', 'receivedBitsPerSecond', 'receivedBytes', 'retransmittedPackets',
+  'sentBytes', 'smoothedRttUs', 'streams', 'trainPackets', 'transmissions', 'undeliveredBytes']
+const INTERVAL = ['congestionWindowBytes', 'cpuPercent', 'from', 'pacingErrorUs', 'receivedBitsPerSecond', 'receivedBytes', 'retransmittedPackets',
   'sentBitsPerSecond', 'sentBytes', 'smoothedRttUs', 'streams', 'to']
 
 function checkSide(t: ExecutionContext, side: SideReport): void {

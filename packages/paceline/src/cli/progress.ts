@@ -1,9 +1,7 @@
 import { cells, shorten } from './layout.js'
 import { paint, size, time } from './output.js'
 
-/** How often a terminal is redrawn, and a pipe gets a line. */
 const REDRAW_MS = 100
-const LINE_MS = 2000
 /** The rate shown is that of about the last second: long enough to be steady, short enough to notice a stall. */
 const RATE_MEMORY_MS = 1000
 const BAR_CELLS = 24
@@ -25,7 +23,7 @@ export interface Counted {
 
 const bytes: Counted = (done, total, rate) => (total > 0 ? `${share(done, total)}  ${size(rate)}/s` : `${size(done)}  ${size(rate)}/s`)
 
-/** Something's progress on stderr: a bar with rate and remaining time on a terminal, now and then a line in a pipe. */
+/** Something's progress on stderr: a bar with rate and remaining time on a terminal, nothing in a pipe. */
 export class Progress {
   readonly #counted: Counted
   readonly #tail: () => string
@@ -33,7 +31,6 @@ export class Progress {
   /** 0: not known. */
   #total: number
   readonly #quiet: boolean
-  readonly #terminal = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb'
   #done = 0
   /** The first line comes with the first bytes: also a transfer of a moment has one. */
   #shownAt = Number.NEGATIVE_INFINITY
@@ -46,7 +43,7 @@ export class Progress {
     this.#counted = counted
     this.#tail = tail
     this.#total = total
-    this.#quiet = quiet
+    this.#quiet = quiet || process.stderr.isTTY !== true || process.env['TERM'] === 'dumb'
   }
 
   /** What it is about has changed. */
@@ -78,16 +75,15 @@ export class Progress {
     this.#done = done
     if (this.#quiet) return
     const now = performance.now()
-    if (now - this.#shownAt < (this.#terminal ? REDRAW_MS : LINE_MS)) return
+    if (now - this.#shownAt < REDRAW_MS) return
     this.#shownAt = now
     this.#measure(now)
-    const line = this.#line()
-    process.stderr.write(this.#terminal ? `\r\x1b[2K${line}` : `${line}\n`)
+    process.stderr.write(`\r\x1b[2K${this.#line()}`)
   }
 
   /** Takes the bar away, so that a line can stand in its place. */
   clear(): void {
-    if (!this.#quiet && this.#terminal) process.stderr.write('\r\x1b[2K')
+    if (!this.#quiet) process.stderr.write('\r\x1b[2K')
   }
 
   /** The rate forgets exponentially; the first second counts whole. */
@@ -108,7 +104,6 @@ export class Progress {
     const counted = this.#counted(this.#done, this.#total, this.#rate)
     const tail = this.#tail()
     const numbers = `${known ? `${percent}  ` : ''}${counted}${known ? `  ${time(rest)} left` : ''}${tail === '' ? '' : `  ${tail}`}`
-    if (!this.#terminal) return `${this.#name}  ${numbers.trimStart()}`
     // Ctrl-C shows as two letters: with room for them, they do not push the line up.
     const room = (process.stderr.columns || 80) - 3
     // The numbers come first, then the name, then the bar: a terminal of 80 columns has room for all of them.

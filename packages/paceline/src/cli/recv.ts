@@ -4,7 +4,7 @@ import { Endpoint, type Peer, type Stream } from '../index.js'
 import { Board, type BoardEntry } from './board.js'
 import { ExitCode, Fault, UsageError, isLocalDisk, meaning, oneLine, pacelineCode, systemCode } from './faults.js'
 import { onInterrupt } from './interrupt.js'
-import { integer, parseOptions, type OptionSpecs } from './options.js'
+import { idle, integer, parseOptions, type OptionSpecs } from './options.js'
 import { paint, printable, say, sayJson, sayResult, size } from './output.js'
 import { DiskError, PartialFile, checkFolder, dressFolder } from './partial.js'
 import {
@@ -40,6 +40,7 @@ export const recvOptions: OptionSpecs = {
   out: { value: 'DIR', help: 'the folder for what arrives, NAME.part until it is whole; "-" is stdout, for one file' },
   count: { value: 'N', help: 'end after so many files (a folder counts as one); exit code 1 if one of them failed' },
   once: { help: 'the same as --count 1' },
+  'idle-timeout': { value: 'TIME', help: 'give a sender up that falls silent: 1s to 600s (default 10s)' },
   overwrite: { help: 'replace files that exist already (default: refuse them)' },
   json: { help: 'print one JSON object per event on stdout: listening, file, folder, closed' },
   quiet: { help: 'no progress' },
@@ -76,7 +77,8 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   else process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   const host = values.get('host')
-  const endpoint = await listen(port, host, secret)
+  const idleTimeout = idle('recv', values.get('idle-timeout'))
+  const endpoint = await listen(port, host, secret, idleTimeout)
   const receiver = new Receiver(endpoint, folder, count, {
     json: switches.has('json'),
     quiet: switches.has('quiet'),
@@ -86,8 +88,8 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   return receiver.run(interrupt)
 }
 
-async function listen(port: number, host: string | undefined, secret: Uint8Array[]): Promise<Endpoint> {
-  const options = { port, secret, ...(host !== undefined && { host }) }
+async function listen(port: number, host: string | undefined, secret: Uint8Array[], idleTimeout: number): Promise<Endpoint> {
+  const options = { port, secret, idleTimeout, ...(host !== undefined && { host }) }
   return Endpoint.listen(options).catch((error: unknown) => {
     const code = systemCode(error)
     if (code === undefined) throw error

@@ -5,7 +5,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { Endpoint, type Peer, type Stream } from '../index.js'
 import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
-import { address, bitrate, duration, parseOptions, type OptionSpecs } from './options.js'
+import { address, bitrate, duration, idle, parseOptions, type OptionSpecs } from './options.js'
 import { paint, printable, say, sayJson, sayResult, size } from './output.js'
 import { Progress, pathTail } from './progress.js'
 import { ByteReader, Kind, MAX_PIECE_BYTES, ProtocolError, Verdict, encodeHead, encodeNumber, readReply, type Answer, type Offer } from './protocol.js'
@@ -24,6 +24,7 @@ export const sendOptions: OptionSpecs = {
   'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET)' },
   'max-bitrate': { value: 'BPS', help: 'send at most so many bits per second: 500k, 100M, 2.5G' },
   'handshake-timeout': { value: 'TIME', help: 'give up when nobody answers: 500ms, 10s (default 10s)' },
+  'idle-timeout': { value: 'TIME', help: 'give up when the receiver falls silent: 1s to 600s (default 10s)' },
   name: { value: 'NAME', help: 'what stdin ("-") is called there (default stdin)' },
   'no-resume': { help: 'send everything, whatever the receiver has of an earlier attempt' },
   'no-times': { help: 'files get the time of their arrival, not that of their last change' },
@@ -61,6 +62,7 @@ export async function runSend(args: readonly string[]): Promise<number> {
     handshakeTimeout: timeout === undefined ? DEFAULT_HANDSHAKE_MS : duration('send', 'handshake-timeout', timeout),
     ...(maxBitrate !== undefined && { maxBitrate: bitrate('send', 'max-bitrate', maxBitrate) }),
   }
+  const idleTimeout = idle('send', values.get('idle-timeout'))
   const name = values.get('name')
   if (name !== undefined && !paths.includes('-')) throw new UsageError('expected "-" (stdin) beside --name, got none', 'send')
   const quiet = switches.has('quiet')
@@ -69,7 +71,7 @@ export async function runSend(args: readonly string[]): Promise<number> {
   const interrupt = onInterrupt()
   const listing = await listSources(paths, name ?? 'stdin', !switches.has('no-times'))
   const remote = await resolve(host)
-  const endpoint = await Endpoint.bind({ host: remote.family === 6 ? '::' : '0.0.0.0' })
+  const endpoint = await Endpoint.bind({ host: remote.family === 6 ? '::' : '0.0.0.0', idleTimeout })
   let closeMs = CLOSE_MS
   try {
     const peer = await endpoint.connect(remote.address, port, { ...connectOptions, secret, signal: interrupt })
@@ -124,7 +126,7 @@ class Shipment {
     const { files } = listing
     const total = files.some(({ kind }) => kind === Kind.Stdin) ? 0 : files.reduce((sum, { bytes }) => sum + bytes, 0)
     const title = files.length === 1 ? (files[0]?.name ?? '') : `${files.length} files`
-    const tail = () => (process.stderr.isTTY ? pathTail(peer.stats()?.smoothedRttUs, endpoint.stats().packetsRetransmitted) : '')
+    const tail = () => pathTail(peer.stats().smoothedRttUs, endpoint.stats().packetsRetransmitted)
     this.#progress = new Progress(title, total, options.quiet, undefined, tail)
   }
 
