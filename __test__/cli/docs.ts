@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { EXIT_CODES, commands } from '../../packages/paceline/src/cli/commands.ts'
 import type { PerfReport } from '../../packages/paceline/src/cli/perf-client.ts'
-import { lastJson, paceline, temporaryFolder, writeSecret } from '../e2e/helpers/cli.ts'
+import { jsonLines, lastJson, paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret } from '../e2e/helpers/cli.ts'
 
 const page = readFileSync('docs/cli.md', 'utf8')
 
@@ -62,16 +62,35 @@ test.serial('--help of everything: 80 columns, usage, exit codes; help, -h, --ve
   t.regex(wrong?.stderr ?? '', /did you mean doctor\?/)
 })
 
-test.serial('what --json prints is what docs/cli.md says', async (t) => {
+test.serial('what doctor --json prints is what docs/cli.md says', async (t) => {
   const doctor = section('`paceline doctor`')
   const diagnosis = lastJson<{ findings: { id: string }[] }>(await paceline(t, ['doctor', '--json', '127.0.0.1:9']).ended)
   t.deepEqual(Object.keys(diagnosis).sort(), column(doctor, 'field').sort())
-  const ids = column(doctor, 'finding')
-  t.deepEqual([...diagnosis.findings.map(({ id }) => id), 'peer.handshake'].sort(), ids.sort())
+  t.deepEqual([...diagnosis.findings.map(({ id }) => id), 'peer.handshake'].sort(), column(doctor, 'finding').sort())
+})
 
+test.serial('what sim --json prints is what docs/cli.md says', async (t) => {
   const sim = lastJson<object>(await paceline(t, ['sim', '--seeds', '1', '--json']).ended)
   t.deepEqual(Object.keys(sim).sort(), column(section('`paceline sim`'), 'field').filter((field) => field !== 'interrupted').sort())
+})
 
+test.serial('what send --json and recv --json print is what docs/cli.md says', async (t) => {
+  const folder = temporaryFolder(t)
+  const secretFile = writeSecret(folder)
+  const { receiver, port } = await startReceiver(t, { secretFile, out: folder, options: ['--once'] })
+  const file = writeRandomFile(temporaryFolder(t), 'file', 1000)
+  const sent = lastJson<object>(await paceline(t, ['send', '--json', '--secret-file', secretFile, `127.0.0.1:${port}`, file]).ended)
+  t.deepEqual(Object.keys(sent).sort(), column(section('`paceline send`'), 'field').filter((field) => field !== 'skipped').sort())
+  const recv = section('`paceline recv`')
+  const events = jsonLines(await receiver.ended)
+  t.deepEqual(events.map(({ event }) => event), ['listening', 'file', 'closed'])
+  for (const { event, ...rest } of events) {
+    const row = recv.split('\n').find((line) => line.startsWith(`| \`${String(event)}\` |`)) ?? ''
+    for (const field of Object.keys(rest)) t.true(row.includes(`\`${field}\``), `${String(event)}: ${field}`)
+  }
+})
+
+test.serial('what perf client --json prints is what docs/cli.md says', async (t) => {
   const secretFile = writeSecret(temporaryFolder(t))
   const server = paceline(t, ['perf', 'server', '--json', '--once', '--host', '127.0.0.1', '--port', '0', '--secret-file', secretFile])
   const [, port] = await server.prints(/"port":(\d+)/)
