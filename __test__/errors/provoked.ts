@@ -22,6 +22,7 @@ import {
   type PathSecret,
   type Stream,
 } from '../../packages/paceline/src/index.js'
+import { Network } from '../../packages/paceline/src/testing.js'
 import { ROOT, temporaryFolder } from '../e2e/helpers/cli.ts'
 import { joinStreams } from '../support/endpoints.js'
 
@@ -101,6 +102,11 @@ async function tooMuch(t: ExecutionContext): Promise<{ sending: unknown; receivi
 }
 
 const PROVOCATIONS: Record<ErrorCode, Provoke> = {
+  async ERR_PACELINE_TEST_LIMIT(t) {
+    const network = new Network()
+    t.teardown(() => network.close())
+    return real(rejection(network.runUntil(new Promise(() => undefined), { limit: 1 })))
+  },
   ERR_PACELINE_OPTION: () => real(rejection(Endpoint.bind({ port: -1 }))),
   ERR_PACELINE_SECRET: () => real(rejection(Endpoint.listen({ port: 0, secret: Buffer.alloc(32) }))),
   async ERR_PACELINE_NATIVE_MISSING(t) {
