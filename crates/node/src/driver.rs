@@ -299,16 +299,7 @@ impl NativeDriver {
         mut slab: Uint8ArraySlice<'_>,
         slab_offset: u32,
     ) -> Result<u32> {
-        if events.len() < MIN_RING_ELEMENTS {
-            return Err(error(Code::Internal, NoRoom::Ring));
-        }
-        let (ring_at, slab_at) = (events.as_ptr_range(), slab.as_ptr_range());
-        if slab_at.start < ring_at.end.cast() && ring_at.start.cast() < slab_at.end {
-            return Err(error(Code::Internal, "events and slab overlap"));
-        }
-        // SAFETY: JavaScript owns the memory and stands still while this call runs; the two do not overlap, as was just
-        // looked at; both stay where they are until the call returns, since their arrays are its arguments.
-        let (events, slab) = unsafe { (events.as_mut(), slab.as_mut()) };
+        let (events, slab) = lent(&mut events, &mut slab)?;
         let line = self.shell.0.borrow().line;
         let mut drain = Drain { ring: Ring::new(events), slab, slab_at: slab_offset as usize, line };
         self.with_open(|open| open.drain(&mut drain)).unwrap_or(Ok(()))?;
@@ -405,12 +396,29 @@ pub(crate) fn native_liveness() -> NativeLiveness {
     live::now().into()
 }
 
+/// What JavaScript lends to a `drain()`.
+pub(crate) fn lent<'a>(
+    events: &'a mut Float64ArraySlice<'_>,
+    slab: &'a mut Uint8ArraySlice<'_>,
+) -> Result<(&'a mut [f64], &'a mut [u8])> {
+    if events.len() < MIN_RING_ELEMENTS {
+        return Err(error(Code::Internal, NoRoom::Ring));
+    }
+    let (ring_at, slab_at) = (events.as_ptr_range(), slab.as_ptr_range());
+    if slab_at.start < ring_at.end.cast() && ring_at.start.cast() < slab_at.end {
+        return Err(error(Code::Internal, "events and slab overlap"));
+    }
+    // SAFETY: JavaScript owns the memory and stands still while the call runs that these are arguments of; the two do not
+    // overlap, as was just looked at; both stay where they are until the call returns.
+    Ok(unsafe { (events.as_mut(), slab.as_mut()) })
+}
+
 /// `Option` would become null.
-fn or_undefined<T>(value: Option<T>) -> Either<T, ()> {
+pub(crate) fn or_undefined<T>(value: Option<T>) -> Either<T, ()> {
     value.map_or(Either::B(()), Either::A)
 }
 
-fn socket_addr(address: &str, port: u32, lowest: u16) -> Result<SocketAddr> {
+pub(crate) fn socket_addr(address: &str, port: u32, lowest: u16) -> Result<SocketAddr> {
     let port = u16::try_from(port).ok().filter(|port| *port >= lowest);
     let port = port.ok_or_else(|| error(Code::Option, format_args!("port: expected {lowest} to 65535")))?;
     config::socket_addr(address, port).map_err(|_| {

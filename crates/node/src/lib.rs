@@ -45,3 +45,4 @@ mod ring;
 mod sim;
 mod stats;
 mod teardown;
+mod testing;

@@ -53,7 +53,7 @@ pub(crate) struct SimRun {
     pub log: Option<String>,
 }
 
-fn seed_of(seed: &BigInt) -> Result<u64> {
+pub(crate) fn seed_of(seed: &BigInt) -> Result<u64> {
     match seed.get_u64() {
         (false, seed, true) => Ok(seed),
         _ => Err(error(Code::Option, "expected a seed from 0 to 2^64 - 1")),
@@ -90,7 +90,7 @@ fn message(payload: &dyn std::any::Any) -> &str {
 }
 
 /// What `run` returns, and beside it where it panicked, whether or not the panic was caught inside.
-fn caught<T>(run: impl FnOnce() -> T) -> (Option<T>, Option<String>) {
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> (Option<T>, Option<String>) {
     watch_panics();
     PANIC.set(Some(None));
     // Nothing of a world outlives it, so nobody sees what a panic left half done.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod checker;
 mod clock;
 mod environment;
@@ -20,6 +21,7 @@ pub mod scenario;
 pub mod shrink;
 mod soak;
 mod squeeze;
+mod testbed;
 mod transfer;
 mod verdict;
 mod world;
@@ -39,6 +41,7 @@ pub use scenario::{
 };
 pub use shrink::{Shrunk, shrink, shrink_while};
 pub use soak::{Soak, SoakReport};
+pub use testbed::{Refused, Testbed, Traffic};
 pub use transfer::{Broken, Report, Transfer};
 pub use verdict::{Campaign, Problem, Verdict, Worst};
 pub use world::{NodeId, World};

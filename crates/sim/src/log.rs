@@ -1,6 +1,6 @@
 //! What happened, in order: always as a hash, as text on request.
 
-use crate::{faults::FaultKind, network::address_of};
+use crate::{addresses::address_of, faults::FaultKind};
 use paceline_transport::Transmission;
 use std::{fmt::Write, net::SocketAddr};
 
@@ -10,6 +10,26 @@ pub struct Log {
     hash: u64,
     events: u64,
     text: Option<String>,
+    pub(crate) labels: Labels,
+}
+
+/// What the text calls nodes and times.
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
+    /// Where the nodes are, if they chose.
+    pub(crate) nodes: Vec<SocketAddr>,
+    /// When its time begins, in ns.
+    pub(crate) origin_ns: u64,
+}
+
+impl Labels {
+    fn node(&self, node: usize) -> SocketAddr {
+        self.nodes.get(node).copied().unwrap_or_else(|| address_of(node))
+    }
+
+    fn us(&self, now_ns: u64) -> f64 {
+        now_ns.saturating_sub(self.origin_ns) as f64 / 1e3
+    }
 }
 
 /// From the golden ratio, as in SplitMix64: odd, and every bit of a word reaches the upper half.
@@ -17,7 +37,7 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Log {
     pub(crate) fn new(keep_text: bool) -> Self {
-        Self { hash: 0, events: 0, text: keep_text.then(String::new) }
+                Self { hash: 0, events: 0, text: keep_text.then(String::new), labels: Labels::default() }
     }
 
     /// The log is compared with itself, not with an adversary; a byte at a time, hashing would cost more than sealing.
@@ -61,12 +81,13 @@ impl Log {
         self.mix(now_ns);
         self.mix(from as u64);
         self.mix_bytes(bytes);
-        if let Some(text) = &mut self.text {
+        let Self { text, labels, .. } = self;
+        if let Some(text) = text {
             let _ = write!(
                 text,
                 "{:>12.3} µs {} → {} {:?} {} B",
-                now_ns as f64 / 1e3,
-                address_of(from),
+                labels.us(now_ns),
+                labels.node(from),
                 transmission.remote,
                 transmission.kind,
                 bytes.len()
@@ -94,8 +115,9 @@ impl Log {
         self.mix(to as u64);
         self.mix(sequence);
         self.mix(len as u64);
-        if let Some(text) = &mut self.text {
-            let _ = writeln!(text, "{:>12.3} µs {} ← {from} {len} B", now_ns as f64 / 1e3, address_of(to));
+        let Self { text, labels, .. } = self;
+        if let Some(text) = text {
+            let _ = writeln!(text, "{:>12.3} µs {} ← {from} {len} B", labels.us(now_ns), labels.node(to));
         }
     }
 
@@ -103,22 +125,24 @@ impl Log {
     pub(crate) fn fault(&mut self, now_ns: u64, kind: FaultKind, from: usize, to: usize, detail: usize) {
         self.mix(now_ns);
         self.mix((kind as u64) << 32 | detail as u64);
-        if let Some(text) = &mut self.text {
-            let from = if from == usize::MAX { "somewhere".into() } else { address_of(from).to_string() };
+        let Self { text, labels, .. } = self;
+        if let Some(text) = text {
+            let from = if from == usize::MAX { "somewhere".into() } else { labels.node(from).to_string() };
             let _ = writeln!(
                 text,
                 "{:>12.3} µs {from} ✗ {} {kind} {detail}",
-                now_ns as f64 / 1e3,
-                address_of(to)
+                labels.us(now_ns),
+                labels.node(to)
             );
         }
     }
 
     pub(crate) fn overflow(&mut self, now_ns: u64, from: usize, to: usize, len: usize) {
         self.mix(now_ns);
-        if let Some(text) = &mut self.text {
-            let (from, to) = (address_of(from), address_of(to));
-            let _ = writeln!(text, "{:>12.3} µs {from} ✗ {to} queue full, {len} B", now_ns as f64 / 1e3);
+        let Self { text, labels, .. } = self;
+        if let Some(text) = text {
+            let (from, to) = (labels.node(from), labels.node(to));
+            let _ = writeln!(text, "{:>12.3} µs {from} ✗ {to} queue full, {len} B", labels.us(now_ns));
         }
     }
 
@@ -127,8 +151,9 @@ impl Log {
         self.mix(now_ns);
         self.mix((kind as u64) << 32 | node as u64);
         self.mix(detail);
-        if let Some(text) = &mut self.text {
-            let _ = writeln!(text, "{:>12.3} µs {} ! {kind} {detail}", now_ns as f64 / 1e3, address_of(node));
+        let Self { text, labels, .. } = self;
+        if let Some(text) = text {
+            let _ = writeln!(text, "{:>12.3} µs {} ! {kind} {detail}", labels.us(now_ns), labels.node(node));
         }
     }
 

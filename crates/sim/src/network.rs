@@ -1,6 +1,7 @@
 //! Datagrams on their way: links that delay, lose, double, overtake and damage them, all decided by the seed.
 
 use crate::{
+    addresses::Addresses,
     faults::{FaultCounts, FaultKind},
     link::Link,
     log::Log,
@@ -10,34 +11,16 @@ use paceline_transport::{Ecn, SECOND};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     rc::Rc,
 };
 
-/// Nodes listen at 10.0.0.1:4433 and up.
-const PORT: u16 = 4433;
-const FIRST_ADDRESS: u32 = 0x0a00_0001;
 /// Nodes of a world at most: addresses stay within 10.0.0.0/8.
 pub(crate) const MAX_NODES: usize = 65_536;
 /// A second copy arrives within this after the first.
 const DUPLICATE_WITHIN_NS: u64 = 100_000;
 /// What a socket keeps for a process that does not read, as after `SO_RCVBUF`; what comes on top is lost.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
-
-/// Where the node with this index listens.
-pub(crate) fn address_of(index: usize) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::from(FIRST_ADDRESS + index as u32)), PORT)
-}
-
-/// Whose address it could be.
-pub(crate) fn index_of(address: SocketAddr) -> Option<usize> {
-    match address.ip() {
-        IpAddr::V4(ip) if address.port() == PORT => {
-            u32::from(ip).checked_sub(FIRST_ADDRESS).map(|index| index as usize)
-        }
-        _ => None,
-    }
-}
 
 /// A datagram that arrives or has arrived.
 #[derive(Debug)]
@@ -82,6 +65,8 @@ struct Direction {
 struct Inbox {
     mail: VecDeque<Datagram>,
     bytes: usize,
+    /// Nobody is there: what comes is gone.
+    closed: bool,
 }
 
 /// All links and everything on them. Nodes are named by index.
@@ -97,7 +82,16 @@ pub(crate) struct Network {
     sequence: u64,
     pub(crate) faults: FaultCounts,
     inboxes: Vec<Inbox>,
+    pub(crate) addresses: Addresses,
+    /// Between nodes that were not linked; without it, they do not reach each other.
+    pub(crate) between_all: Option<Link>,
     pub(crate) datagrams: u64,
+    /// Of them, bytes.
+    pub(crate) bytes: u64,
+    /// Arrived at a socket, copies too, and their bytes.
+    pub(crate) delivered: (u64, u64),
+    /// Sent to where nobody is.
+    pub(crate) unreachable: u64,
     pub(crate) largest: usize,
     /// Lost because a queue was full.
     pub(crate) overflowed: u64,
@@ -131,7 +125,12 @@ impl Network {
             sequence: 0,
             faults: FaultCounts::default(),
             inboxes: Vec::new(),
+            addresses: Addresses::default(),
+            between_all: None,
             datagrams: 0,
+            bytes: 0,
+            delivered: (0, 0),
+            unreachable: 0,
             largest: 0,
             overflowed: 0,
             ce_marked: 0,
@@ -147,6 +146,27 @@ impl Network {
 
     fn direction(&self, from: usize, to: usize) -> Option<&Direction> {
         self.directions.get(from)?.get(to)?.as_deref()
+    }
+
+    /// Links what nobody linked, if everybody is to reach everybody.
+    fn link_all(&mut self, from: usize, to: usize) {
+        if let Some(link) = &self.between_all
+            && (self.direction(from, to).is_none() || self.direction(to, from).is_none())
+        {
+            let link = link.clone();
+            for (from, to) in [(from, to), (to, from)] {
+                if self.direction(from, to).is_none() {
+                    self.set_link(from, to, link.clone());
+                }
+            }
+        }
+    }
+
+    /// All pairs that are linked, by source and destination.
+    pub(crate) fn linked(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.directions.iter().enumerate().flat_map(|(from, row)| {
+            row.iter().enumerate().filter_map(move |(to, direction)| direction.as_ref().map(|_| (from, to)))
+        })
     }
 
     pub(crate) fn set_link(&mut self, from: usize, to: usize, link: Link) {
@@ -170,7 +190,8 @@ impl Network {
 
     /// The largest datagram that a node may send to an address, if the path says so.
     pub(crate) fn signalled_mtu(&self, from: usize, to: SocketAddr) -> Option<usize> {
-        let link = &self.direction(from, index_of(to)?)?.link;
+        let to = self.addresses.index(to)?;
+        let link = self.direction(from, to).map(|direction| &direction.link).or(self.between_all.as_ref())?;
         link.max_datagram.filter(|_| link.mtu_signal)
     }
 
@@ -185,11 +206,16 @@ impl Network {
         bytes: &Rc<[u8]>,
     ) {
         self.datagrams += 1;
+        self.bytes += bytes.len() as u64;
         self.largest = self.largest.max(bytes.len());
         if let Some(captured) = &mut self.captured {
-            captured.push(Captured { from: address_of(from), to, bytes: bytes.to_vec(), at_ns: now_ns });
+            captured.push(Captured { from: self.addresses.address(from), to, bytes: bytes.to_vec(), at_ns: now_ns });
         }
-        let Some(to) = index_of(to) else { return };
+        let Some(to) = self.addresses.index(to) else {
+            self.unreachable += 1;
+            return;
+        };
+        self.link_all(from, to);
         let back = self.direction(to, from).is_some_and(|direction| direction.link.up);
         let Self { rng, directions, faults, .. } = self;
         let Some(direction) =
@@ -250,7 +276,7 @@ impl Network {
         let duplicate = rng.chance_ppm(link.duplicate_ppm);
         let replay = rng.chance_ppm(link.replay_ppm).then(|| at_ns + link.replay_after_ns);
         let copy_ns = if duplicate { Some(at_ns + 1 + rng.below(DUPLICATE_WITHIN_NS)) } else { None };
-        let from = address_of(from);
+        let from = self.addresses.address(from);
         for (at_ns, trick) in [(Some(at_ns), trick), (copy_ns, Trick::Copied), (replay, Trick::Replayed)] {
             if let Some(at_ns) = at_ns {
                 self.fly(at_ns, from, to, ecn, Rc::clone(&bytes), trick);
@@ -278,7 +304,7 @@ impl Network {
 
     /// A datagram that somebody puts onto the last hop: it arrives now.
     pub(crate) fn inject(&mut self, now_ns: u64, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        if let Some(to) = index_of(to) {
+        if let Some(to) = self.addresses.index(to) {
             self.fly(now_ns, from, to, Ecn::NotEct, bytes.into(), Trick::None);
         }
     }
@@ -295,11 +321,15 @@ impl Network {
             let Some(InFlight { to, trick, datagram }) = self.slots[slot as usize].take() else { continue };
             self.free.push(slot);
             let Some(inbox) = self.inboxes.get_mut(to) else { continue };
+            if inbox.closed {
+                self.unreachable += 1;
+                continue;
+            }
             if inbox.bytes + datagram.bytes.len() > RECEIVE_BUFFER_BYTES {
                 self.overflowed += 1;
                 continue;
             }
-            let from = index_of(datagram.from);
+            let from = self.addresses.index(datagram.from);
             let mut overtaken = false;
             if let Some(direction) = from
                 .and_then(|from| self.directions.get_mut(from)?.get_mut(to))
@@ -319,6 +349,7 @@ impl Network {
                 log.fault(datagram.at_ns, kind, from.unwrap_or(usize::MAX), to, datagram.bytes.len());
             }
             inbox.bytes += datagram.bytes.len();
+            self.delivered = (self.delivered.0 + 1, self.delivered.1 + datagram.bytes.len() as u64);
             inbox.mail.push_back(datagram);
         }
     }
@@ -335,9 +366,14 @@ impl Network {
         self.inboxes[node].mail.front().map(|datagram| datagram.at_ns)
     }
 
-    /// The node's socket is closed: what waited there is gone.
+    /// The node's socket is closed: what waited there is gone. Another one is there at once.
     pub(crate) fn close(&mut self, node: usize) {
         self.inboxes[node] = Inbox::default();
+    }
+
+    /// The node's socket is closed, and nobody takes its place.
+    pub(crate) fn leave(&mut self, node: usize) {
+        self.inboxes[node] = Inbox { closed: true, ..Inbox::default() };
     }
 
     pub(crate) fn in_flight(&self) -> usize {

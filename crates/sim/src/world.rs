@@ -3,12 +3,13 @@
 mod inject;
 
 use crate::{
+    addresses::{address_of, index_of},
     clock::Clock,
     environment::{SimEnvironment, Wires},
     faults::{FaultCounts, FaultKind},
     link::Link,
     log::Log,
-    network::{Captured, MAX_NODES, Network, address_of, index_of},
+    network::{Captured, MAX_NODES, Network},
     observe::{Observed, ObservedMail},
     rng::Rng,
     squeeze::Squeeze,
@@ -23,7 +24,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// Names a node of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(usize);
+pub struct NodeId(pub(crate) usize);
 
 impl NodeId {
     /// Nodes are numbered in the order they were added, from 0.

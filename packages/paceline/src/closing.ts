@@ -1,4 +1,5 @@
 import { wait } from './abort.js'
+import type { Clock } from './clock.js'
 import type { AbortError } from './errors.js'
 import type { SendHalf } from './sending.js'
 
@@ -20,15 +21,16 @@ const LONGEST_TIMER = 2 ** 31 - 1
 export function acknowledgedBy(
   send: SendHalf,
   deadline: number,
+  clock: Clock,
   signal: AbortSignal | undefined,
   onAbort: (error: AbortError) => void,
 ): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined
+  let timer: unknown
   return wait<boolean>(
     signal,
     (waiter) => {
       if (deadline <= LONGEST_TIMER) {
-        timer = setTimeout(() => {
+        timer = clock.setTimeout(() => {
           waiter.resolve(false)
         }, deadline)
       }
@@ -45,7 +47,7 @@ export function acknowledgedBy(
       onAbort(error)
     },
   ).finally(() => {
-    clearTimeout(timer)
+    clock.clearTimeout(timer)
   })
 }
 
@@ -76,12 +78,12 @@ export class Over {
   }
 
   /** Resolves at that moment, or after so many ms. */
-  async within(milliseconds: number): Promise<void> {
+  async within(milliseconds: number, clock: Clock): Promise<void> {
     if (this.#is) return
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, milliseconds)
+      const timer = clock.setTimeout(resolve, milliseconds)
       this.when(() => {
-        clearTimeout(timer)
+        clock.clearTimeout(timer)
         resolve()
       })
     })

@@ -1,5 +1,6 @@
 import { wait, type Waiter } from './abort.js'
 import { SendBudget } from './budget.js'
+import { SYSTEM_CLOCK, type Clock } from './clock.js'
 import type { CloseResult } from './closing.js'
 import { CommandQueue } from './commands.js'
 import type { Completions, RecordBudget } from './completions.js'
@@ -64,6 +65,7 @@ function bell(core: Core): () => void {
 /** What an endpoint, its peers and its streams share: the driver, the queue of commands, the pump of events, and who is who. */
 export class Core implements EventSink {
   readonly driver: Driver
+  readonly clock: Clock
   readonly commands: CommandQueue
   readonly budget: SendBudget
   readonly sendBufferBytes: number
@@ -94,6 +96,7 @@ export class Core implements EventSink {
 
   constructor(driver: Driver, settings: CoreSettings) {
     this.driver = driver
+    this.clock = driver.clock ?? SYSTEM_CLOCK
     this.commands = new CommandQueue(driver)
     this.budget = new SendBudget(settings.endpointSendBufferBytes)
     this.sendBufferBytes = settings.sendBufferBytes
@@ -476,9 +479,9 @@ export class Core implements EventSink {
 
   #shutdown(): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, SHUTDOWN_WAIT)
+      const timer = this.clock.setTimeout(resolve, SHUTDOWN_WAIT)
       this.#drainedWaiter = () => {
-        clearTimeout(timer)
+        this.clock.clearTimeout(timer)
         resolve()
       }
       this.commands.shutdown()

@@ -1,3 +1,5 @@
+import type { Clock } from './clock.js'
+
 /**
  * The one interface between this package and whatever moves its bytes: the native addon, WASI, or the in-process
  * test network. Nothing above it knows which.
@@ -39,6 +41,9 @@ export interface Driver {
 
   /** The driver's clock now, in ms on `performance.now()`'s line. */
   now(): number
+
+  /** What the waits of the library run on. Default: the system's clock. */
+  readonly clock?: Clock
 
   /** Counters of the endpoint; after `close()` the last ones. */
   stats(): DriverStats

@@ -146,6 +146,11 @@ export const ERROR_CODES = {
     says: 'the package and its driver do not understand each other, or the worker failed; the endpoint is lost',
     remedy: 'report it; a mixture of two versions of package and addon looks like this, too',
   },
+  ERR_PACELINE_TEST_LIMIT: {
+    fault: 'application',
+    says: 'what a test network was to run until did not happen within the virtual time it was given',
+    remedy: 'look at network.stats() and network.trace(); give runUntil() a higher limit, or hold() the clock while something real is waited for',
+  },
   ABORT_ERR: {
     fault: 'application',
     says: 'an AbortSignal was aborted during a wait; cause is its reason',

@@ -206,7 +206,8 @@ export function integerOption(name: string, value: unknown, fallback: number, mi
   return value
 }
 
-function booleanOption(name: string, value: unknown, fallback: boolean): boolean {
+/** True or false. */
+export function booleanOption(name: string, value: unknown, fallback: boolean): boolean {
   if (value === undefined) return fallback
   if (typeof value !== 'boolean') throw wrongOption(name, 'true or false', value)
   return value

@@ -198,7 +198,7 @@ export class Stream extends Duplex {
       throw error
     }
     if (!this.writableEnded && !this.destroyed) this.end()
-    const acknowledged = await acknowledgedBy(this.#send, deadline, signal, (error) => {
+    const acknowledged = await acknowledgedBy(this.#send, deadline, this.#core.clock, signal, (error) => {
       this._abort(error)
     })
     if (acknowledged) {
@@ -206,7 +206,7 @@ export class Stream extends Duplex {
       else this.#receive.finish()
     } else {
       this.#abandon(DEFAULT_RESET_CODE)
-      await this.#over.within(FINAL_COUNT_WAIT)
+      await this.#over.within(FINAL_COUNT_WAIT, this.#core.clock)
     }
     return this.#result()
   }

@@ -2,9 +2,9 @@
 
 use super::{NodeId, World, new_pool};
 use crate::{
+    addresses::address_of,
     environment::SimEnvironment,
     faults::{FaultKind, SendFaults},
-    network::address_of,
     squeeze::Squeeze,
 };
 use paceline_transport::{BurstLimits, Config, app::Shared};
