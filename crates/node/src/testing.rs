@@ -112,7 +112,7 @@ pub(crate) struct TestTraffic {
     pub lost: f64,
     /// Of them, in bursts.
     pub burst_lost: f64,
-    /// Second copies that arrived.
+    /// Second copies.
     pub duplicated: f64,
     /// Overtaken by a younger one.
     pub reordered: f64,
@@ -142,7 +142,7 @@ impl From<Traffic> for TestTraffic {
             delivered_bytes: traffic.delivered.1 as f64,
             lost: of(&[FaultKind::Loss, FaultKind::BurstLoss]),
             burst_lost: of(&[FaultKind::BurstLoss]),
-            duplicated: of(&[FaultKind::Duplication]),
+            duplicated: traffic.copied as f64,
             reordered: of(&[FaultKind::Reorder]),
             corrupted: of(&[FaultKind::Corruption]),
             marked: traffic.marked as f64,

@@ -90,6 +90,8 @@ pub(crate) struct Network {
     pub(crate) bytes: u64,
     /// Arrived at a socket, copies too, and their bytes.
     pub(crate) delivered: (u64, u64),
+    /// Second copies put onto links.
+    pub(crate) copies: u64,
     /// Sent to where nobody is.
     pub(crate) unreachable: u64,
     pub(crate) largest: usize,
@@ -130,6 +132,7 @@ impl Network {
             datagrams: 0,
             bytes: 0,
             delivered: (0, 0),
+            copies: 0,
             unreachable: 0,
             largest: 0,
             overflowed: 0,
@@ -279,6 +282,7 @@ impl Network {
         let from = self.addresses.address(from);
         for (at_ns, trick) in [(Some(at_ns), trick), (copy_ns, Trick::Copied), (replay, Trick::Replayed)] {
             if let Some(at_ns) = at_ns {
+                self.copies += u64::from(trick == Trick::Copied);
                 self.fly(at_ns, from, to, ecn, Rc::clone(&bytes), trick);
             }
         }

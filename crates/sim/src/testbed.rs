@@ -61,11 +61,14 @@ impl fmt::Display for Refused {
 
 impl Error for Refused {}
 
-/// What a network did so far. Every datagram sent and every copy is in exactly one of the others, or on its way.
+/// What a network did so far. Every datagram sent and every copy was delivered, is in flight, or is in exactly one of the counts of
+/// what was lost; those refused to their sender (`Link::mtu_signal`) were not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// By endpoints, and their bytes.
     pub sent: (u64, u64),
+    /// Second copies of them, wherever those are now.
+    pub copied: u64,
     /// To sockets, with copies, and their bytes.
     pub delivered: (u64, u64),
     /// What became of the others.
@@ -298,6 +301,7 @@ impl Testbed {
         let network = &self.wires.borrow().network;
         Traffic {
             sent: (network.datagrams, network.bytes),
+            copied: network.copies,
             delivered: network.delivered,
             faults: network.faults,
             overflowed: network.overflowed,

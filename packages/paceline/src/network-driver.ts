@@ -19,7 +19,7 @@ export interface NetworkStats {
   lost: number
   /** Of them, lost in bursts. */
   burstLost: number
-  /** Second copies that arrived. */
+  /** Second copies. Sent and duplicated is delivered, in flight and everything lost together, at any time. */
   duplicated: number
   /** Held back, and really overtaken. */
   reordered: number
@@ -27,7 +27,7 @@ export interface NetworkStats {
   corrupted: number
   /** Marked "congestion experienced". */
   marked: number
-  /** Dropped, or refused to the sender, because they were larger than `mtu`. */
+  /** Lost because they were larger than `mtu`; with `mtuSignal` refused to the sender, and not in `sent`. */
   tooLarge: number
   /** Lost because a queue, or the socket's buffer, was full. */
   overflowed: number

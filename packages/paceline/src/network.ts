@@ -351,7 +351,10 @@ export class Network {
     const endpoint = await Endpoint.create(
       async (settings) => {
         await this.#open()
-        return (driver = this.#driver(settings))
+        driver = this.#driver(settings)
+        // Peers without a handshake are there at once: what that takes happens at this instant.
+        if (listens && 'pathSecret' in options) this.run(0).catch(() => undefined)
+        return driver
       },
       options,
       listens,
@@ -468,19 +471,7 @@ export class Network {
 
   /** Goes to the next instant; returns whether the program has something to do there. */
   #moveOn(): boolean {
-    let due = false
-    for (let run = this.#clock.due(); run !== undefined; run = this.#clock.due()) {
-      queueMicrotask(run)
-      due = true
-    }
-    if (due) return (this.#active = true)
-    for (const run of this.#runs) {
-      if (run.until > this.now) continue
-      this.#runs.delete(run)
-      run.reached()
-      due = true
-    }
-    if (due) return (this.#active = true)
+    if (this.#fireTimers()) return true
     const native = this.#native
     if (this.#runs.size === 0 || native === undefined) {
       this.#turning = false
@@ -492,7 +483,27 @@ export class Network {
     // Its times are whole ns: without news, `until` is reached, whatever its fractions are.
     this.#clock.now = length > 1 ? Math.min(until, this.#out[0] ?? until) : until
     for (let at = 1; at < length; at += 1) this.#rung.push(this.#out[at] ?? 0)
-    return length > 1
+    if (length > 1 || this.#fireTimers()) return true
+    // Nothing else is left to happen at this instant.
+    for (const run of this.#runs) {
+      if (run.until > this.now) continue
+      this.#runs.delete(run)
+      run.reached()
+      this.#active = true
+    }
+    return this.#active
+  }
+
+  /** Returns whether there was one due. */
+  #fireTimers(): boolean {
+    let fired = false
+    for (let run = this.#clock.due(); run !== undefined; run = this.#clock.due()) {
+      // Each by itself, whatever the others throw.
+      queueMicrotask(run)
+      fired = true
+    }
+    this.#active ||= fired
+    return fired
   }
 
   #wakeRung(): void {
