@@ -262,7 +262,7 @@ test('runUntil: values, rejections, functions and the limit', async (t) => {
   t.is(network.now, 1_055)
 })
 
-test('hold: time stands still while something outside is waited for', async (t) => {
+test('time stands still while a file is read, and for what it is held for', async (t) => {
   const joined = await closing(t, pair({ delay: 10 }))
   const { network, receiver, peer } = joined
   const collected = collect(receiver)
@@ -271,7 +271,7 @@ test('hold: time stands still while something outside is waited for', async (t) 
   const start = network.now
   const send = (async () => {
     await network.sleep(5)
-    const file = await network.hold(readFile(fileURLToPath(import.meta.url)))
+    const file = await readFile(fileURLToPath(import.meta.url))
     const at = network.now
     const waited = await network.hold(new Promise<string>((resolve) => setTimeout(resolve, 60, 'waited')))
     t.is(network.now, at)

@@ -25,7 +25,11 @@ use napi::{
 };
 use napi_derive::napi;
 use paceline_sim::{FaultKind, Link, NodeId, Refused, Testbed, Traffic};
-use paceline_transport::{app::Command, stats::Stats, wire::{CredentialId, Role}};
+use paceline_transport::{
+    app::Command,
+    stats::Stats,
+    wire::{CredentialId, Role},
+};
 use paceline_udp::{InjectError, StartError};
 use std::{collections::BTreeSet, net::SocketAddr};
 

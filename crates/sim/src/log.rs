@@ -37,7 +37,7 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Log {
     pub(crate) fn new(keep_text: bool) -> Self {
-                Self { hash: 0, events: 0, text: keep_text.then(String::new), labels: Labels::default() }
+        Self { hash: 0, events: 0, text: keep_text.then(String::new), labels: Labels::default() }
     }
 
     /// The log is compared with itself, not with an adversary; a byte at a time, hashing would cost more than sealing.
@@ -128,12 +128,8 @@ impl Log {
         let Self { text, labels, .. } = self;
         if let Some(text) = text {
             let from = if from == usize::MAX { "somewhere".into() } else { labels.node(from).to_string() };
-            let _ = writeln!(
-                text,
-                "{:>12.3} µs {from} ✗ {} {kind} {detail}",
-                labels.us(now_ns),
-                labels.node(to)
-            );
+            let _ =
+                writeln!(text, "{:>12.3} µs {from} ✗ {} {kind} {detail}", labels.us(now_ns), labels.node(to));
         }
     }
 

@@ -212,7 +212,12 @@ impl Network {
         self.bytes += bytes.len() as u64;
         self.largest = self.largest.max(bytes.len());
         if let Some(captured) = &mut self.captured {
-            captured.push(Captured { from: self.addresses.address(from), to, bytes: bytes.to_vec(), at_ns: now_ns });
+            captured.push(Captured {
+                from: self.addresses.address(from),
+                to,
+                bytes: bytes.to_vec(),
+                at_ns: now_ns,
+            });
         }
         let Some(to) = self.addresses.index(to) else {
             self.unreachable += 1;

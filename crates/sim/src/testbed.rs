@@ -53,7 +53,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InUse(address) => write!(f, "{address} is in use"),
-            Self::Full => write!(f, "the network has had {MAX_NODES} addresses, or the host all of its ports"),
+            Self::Full => {
+                write!(f, "the network has had {MAX_NODES} addresses, or the host all of its ports")
+            }
             Self::Pool(why) => f.write_str(why),
         }
     }
@@ -196,7 +198,8 @@ impl Testbed {
         }
         // One that was never had, if there is: a port of somebody who left would get the mail to them.
         let mut ports = EPHEMERAL.map(|port| SocketAddr::new(ip, port));
-        let new = ports.clone().find(|address| self.wires.borrow().network.addresses.index(*address).is_none());
+        let new =
+            ports.clone().find(|address| self.wires.borrow().network.addresses.index(*address).is_none());
         new.or_else(|| ports.find(|address| !self.is_present(*address))).ok_or(Refused::Full)
     }
 

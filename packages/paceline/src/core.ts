@@ -444,8 +444,11 @@ export class Core implements EventSink {
       this.commands.record(id)
       this.#recorder.opened(id)
     }
-    this.#young.push(hold)
-    this.#age()
+    // Where time is virtual, nothing may depend on when the collector runs: streams stay.
+    if (this.clock === SYSTEM_CLOCK) {
+      this.#young.push(hold)
+      this.#age()
+    }
     this.#updateBusy()
     debug('stream %d %s', id, accepted ? 'opened by the peer' : 'created')
     const opens = accepted ? channels.streamOpened : channels.streamCreated

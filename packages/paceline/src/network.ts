@@ -32,6 +32,10 @@ const LONGEST_RUN = 50 * 86_400_000
  * program that polls.
  */
 const MOST_TURNS = 10_000
+/** Requests of `node:fs` and `node:dns`: time stands still while there is one. */
+const OUTSIDE = ['FSReqCallback', 'FSReqPromise', 'CloseReq', 'FileHandleCloseReq', 'GetAddrInfoReqWrap', 'GetNameInfoReqWrap']
+/** Real milliseconds that it stands still for one: a read from a pipe may never end. */
+const MOST_OUTSIDE = 1_000
 const NO_STATS: NetworkStats = {
   sent: 0, sentBytes: 0, delivered: 0, deliveredBytes: 0, lost: 0, burstLost: 0, duplicated: 0, reordered: 0, corrupted: 0,
   marked: 0, tooLarge: 0, overflowed: 0, cutOff: 0, unreachable: 0, inFlight: 0,
@@ -53,8 +57,8 @@ interface Run {
  * the same seed and the same program give the same datagrams at the same times.
  *
  * While it runs, time stands still whenever the program has something to do: it goes on after a turn of the event loop in
- * which the program asked nothing of any endpoint. What a program waits for outside (files, child processes, real timers) is
- * not seen by this; see {@link Network.hold}.
+ * which the program asked nothing of any endpoint and no request of `node:fs` or `node:dns` was under way. What else a program
+ * waits for outside (child processes, sockets, compression, real timers) is not seen by this; see {@link Network.hold}.
  *
  * Never for anything but tests: what endpoints of it draw "at random", keys too, follows from the seed.
  *
@@ -90,6 +94,8 @@ export class Network {
   #out = new Float64Array(64)
   /** Endpoints to be woken in this turn. */
   readonly #rung: number[] = []
+  /** Since when a request to the outside is under way, in real ms. */
+  #outsideSince: number | undefined
   /** Somebody asked for something since the last turn. */
   #active = false
   /**
@@ -240,8 +246,8 @@ export class Network {
   }
 
   /**
-   * Time stands still until the promise is settled: for what a program waits for outside of the network, like a file. What is
-   * done with the result still belongs to the same instant.
+   * Time stands still until the promise is settled: for what a program waits for outside of the network, like a child process or
+   * compression; files and names need no help. What is done with the result still belongs to the same instant.
    */
   async hold<T>(promise: PromiseLike<T>): Promise<T> {
     this.#held += 1
@@ -370,7 +376,7 @@ export class Network {
   #driver(settings: EndpointSettings): NetworkDriver {
     const native = this.#native
     if (native === undefined) throw new EndpointError('ERR_PACELINE_INTERNAL')
-    const { host, application, endpointSendBufferBytes: _, ...rest } = settings
+    const { host, application, endpointSendBufferBytes: _, duplex: __, ...rest } = settings
     const options: NativeEndpointOptions = { ...rest, address: host, onWake: nothing }
     if (application !== undefined) options.application = application
     try {
@@ -459,6 +465,7 @@ export class Network {
       this.#turnsHere += 1
       return
     }
+    if (this.#waitsOutside()) return
     this.#turnsHere = 0
     try {
       while (!this.#moveOn());
@@ -512,6 +519,15 @@ export class Network {
       this.#first ??= driver
       driver?.wake()
     }
+  }
+
+  #waitsOutside(): boolean {
+    if (!process.getActiveResourcesInfo().some((name) => OUTSIDE.includes(name))) {
+      this.#outsideSince = undefined
+      return false
+    }
+    this.#outsideSince ??= performance.now()
+    return performance.now() - this.#outsideSince < MOST_OUTSIDE
   }
 
   #isDraining(): boolean {
