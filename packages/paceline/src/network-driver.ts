@@ -67,10 +67,6 @@ export interface NativeNetwork {
 export interface Host {
   readonly native: NativeNetwork
   readonly clock: Clock & { readonly now: number }
-  /** Somebody asked for something at this instant. */
-  activity(): void
-  /** A driver has nothing more to tell. */
-  drained(driver: NetworkDriver): void
   /** A driver went. */
   left(driver: NetworkDriver): void
 }
@@ -105,32 +101,25 @@ export class NetworkDriver implements Driver {
   }
 
   connect(peer: number, address: string, port: number, options: DriverConnectOptions): void {
-    this.#host.activity()
     this.#host.native.connect(this.node, peer, address, port, options)
   }
 
   inject(peer: number, address: string, port: number, options: DriverInjectOptions): void {
-    this.#host.activity()
     this.#host.native.inject(this.node, peer, address, port, options)
   }
 
   submit(commands: Uint8Array): void {
-    this.#host.activity()
     this.#host.native.submit(this.node, commands)
   }
 
   write(stream: number, chunk: Uint8Array): void {
-    this.#host.activity()
     this.#host.native.write(this.node, stream, chunk)
   }
 
   drain(events: Float64Array, slab: Uint8Array, slabOffset: number): number {
     const length = this.#empty ? 0 : this.#host.native.drain(this.node, events, slab, slabOffset)
     this.#empty = length <= 0
-    if (length === 0) {
-      this.draining = false
-      this.#host.drained(this)
-    }
+    if (length === 0) this.draining = false
     return Math.abs(length)
   }
 
