@@ -68,6 +68,20 @@ for (const [who, signal] of [['sender', 'SIGINT'], ['receiver', 'SIGINT'], ['rec
   })
 }
 
+test.serial('a sender that vanishes without a word: the receiver notices, says so, and keeps what came', async (t) => {
+  const here = place(t)
+  const { receiver, port } = await startReceiver(t, { ...here, options: ['--once', '--quiet', '--idle-timeout', '1s'] })
+  const sender = paceline(t, ['send', '--quiet', '--max-bitrate', BITRATE, '--secret-file', here.secretFile, `127.0.0.1:${port}`, here.file])
+  while (!readdirSync(here.out).includes('file.part') || statSync(join(here.out, 'file.part')).size < 2_000_000) await pause(10)
+  const begin = performance.now()
+  sender.signal('SIGKILL')
+  const { code, stderr } = await receiver.ended
+  t.true(performance.now() - begin < 3000, `${performance.now() - begin} ms`)
+  t.is(code, 1)
+  t.regex(stderr, /^paceline: expected file to arrive whole, got: [^\n]*; file\.part is kept, to be continued when it is sent again\n$/)
+  t.deepEqual(readdirSync(here.out), ['file.part'])
+})
+
 test.serial('a part of something else, or one that is being written, is not continued', async (t) => {
   const here = place(t)
   const old = new Date(Date.now() - 60_000)

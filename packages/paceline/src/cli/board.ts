@@ -18,7 +18,7 @@ export class Board {
   #peer: Peer | undefined
 
   constructor(quiet: boolean) {
-    const tail = () => (process.stderr.isTTY ? pathTail(this.#peer?.stats()?.smoothedRttUs, undefined) : '')
+    const tail = () => pathTail(this.#peer?.stats().smoothedRttUs, undefined)
     this.#progress = new Progress('', 0, quiet, undefined, tail)
   }
 

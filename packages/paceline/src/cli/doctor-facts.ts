@@ -326,7 +326,7 @@ async function handshake(address: string, family: 4 | 6, port: number, secret: U
   const took = () => Math.round((performance.now() - begin) * 1000) / 1000
   try {
     const peer = await endpoint.connect(address, port, { secret, handshakeTimeout: 3000, signal })
-    return { ok: true, milliseconds: took(), cipher: peer.stats()?.cipher ?? null, code: null, error: null }
+    return { ok: true, milliseconds: took(), cipher: peer.stats().cipher, code: null, error: null }
   } catch (error) {
     signal.throwIfAborted()
     return { ok: false, milliseconds: took(), cipher: null, code: pacelineCode(error) ?? null, error: oneLine(error) }

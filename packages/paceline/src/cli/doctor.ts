@@ -18,12 +18,10 @@ export const doctorOptions: OptionSpecs = {
 
 export const doctorUsage = 'paceline doctor [HOST[:PORT]]'
 
-export const doctorNotes = `Opens sockets as an endpoint does, sends a burst over loopback, measures timers,
-and reads the system's limits. With HOST: which datagrams reach it unfragmented
-(PORT is ${DEFAULT_PORT} unless given; an endpoint there answers without being asked for a
-secret). "unknown" is said where something cannot be known.
-Exit code 0: no problems; 1: at least one, with the commands that mend it.
-`
+export const doctorNotes = [
+  "Opens sockets as an endpoint does, sends a burst over loopback, measures timers, and reads the system's limits. With HOST: which datagrams reach it unfragmented, and whether an endpoint answers there, which takes no secret. PORT is 4433 unless given.",
+  '"unknown" is said where something cannot be known. Exit code 0: no problems; 1: at least one, with the commands that mend it.',
+]
 
 /** The object of `--json`; docs/cli.md names its fields. */
 interface Diagnosis {

@@ -119,6 +119,11 @@ export function duration(command: string, name: string, text: string): number {
   throw new UsageError(`expected --${name} in milliseconds (500, 500ms or 5s; at most an hour), got "${text}"`, command)
 }
 
+/** Milliseconds of silence that mean that the other side is gone. What was under way can be resumed, so this need not be long. */
+export function idle(command: string, text: string | undefined): number {
+  return text === undefined ? 10_000 : seconds(command, 'idle-timeout', text, 1000, 600_000)
+}
+
 /** Seconds, as tools that measure take them: `10`, `2.5s`, `500ms`, `2m`. Returns milliseconds. */
 export function seconds(command: string, name: string, text: string, minimumMs: number, maximumMs: number): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text)

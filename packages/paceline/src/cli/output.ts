@@ -19,6 +19,12 @@ export function warn(line: string): void {
   say(`${paint('yellow', 'warning:')} ${line}`)
 }
 
+/** A line of results. On a terminal too narrow for it, the digest stands on a line of its own. */
+export function sayResult(line: string, stream: NodeJS.WriteStream = process.stdout): void {
+  const fits = !stream.isTTY || line.length <= (stream.columns ?? 80)
+  stream.write(`${fits ? line : line.replace('  sha256 ', '\n  sha256 ')}\n`)
+}
+
 /** A result: one JSON object on a line of stdout. */
 export function sayJson(value: object): void {
   process.stdout.write(`${JSON.stringify(value)}\n`)

@@ -1,4 +1,4 @@
-import type { Endpoint, Peer } from '../index.js'
+import type { Endpoint, EndpointStats, Peer, PeerStats } from '../index.js'
 import { paint, size } from './output.js'
 import type { Plan } from './perf-protocol.js'
 import type { Traffic } from './perf-traffic.js'
@@ -17,7 +17,13 @@ export interface Interval {
   smoothedRttUs: number
   congestionWindowBytes: number
   retransmittedPackets: number
+  pacingErrorUs: Spread
   cpuPercent: number
+}
+
+export interface Spread {
+  p50: number
+  p99: number
 }
 
 /** What one end saw of a test. */
@@ -41,7 +47,9 @@ export interface SideReport {
   mtu: number
   cipher: string
   /** Actual minus scheduled departure. */
-  pacingErrorUs: { p50: number; p99: number }
+  pacingErrorUs: Spread
+  /** Packets that left back to back. */
+  trainPackets: Spread
   /** Of this process; 100 is one core. */
   cpuPercent: number
   streams: { count: number; failed: number; perSecond: number; latencyUs: { p50: number; p90: number; p99: number; max: number } } | null
@@ -53,12 +61,11 @@ interface Sample {
   sent: number
   received: number
   streams: number
-  retransmitted: number
-  lost: number
-  packets: number
-  transmissions: number
   cpuUs: number
+  stats: EndpointStats
 }
+
+const spread = ({ p50, p99 }: Spread): Spread => ({ p50: rounded(p50, 1), p99: rounded(p99, 1) })
 
 /** Watches one test at one end. */
 export class Meter {
@@ -68,13 +75,14 @@ export class Meter {
   readonly #begin: Sample
   readonly #intervals: Interval[] = []
   #last: Sample
-  #path: ReturnType<Peer['stats']>
+  #path: PeerStats
   #timer: NodeJS.Timeout | undefined
 
   constructor(endpoint: Endpoint, peer: Peer, traffic: Traffic) {
     this.#endpoint = endpoint
     this.#peer = peer
     this.#traffic = traffic
+    this.#path = peer.stats()
     this.#begin = this.#last = this.#sample()
   }
 
@@ -92,20 +100,10 @@ export class Meter {
   }
 
   #sample(): Sample {
-    const stats = this.#endpoint.stats()
-    this.#path = this.#peer.stats() ?? this.#path
+    this.#path = this.#peer.stats()
     const { user, system } = process.cpuUsage()
-    return {
-      at: performance.now(),
-      sent: this.#traffic.sentBytes,
-      received: this.#traffic.receivedBytes,
-      streams: this.#traffic.shortDone,
-      retransmitted: stats.packetsRetransmitted,
-      lost: stats.packetsLost,
-      packets: stats.packets,
-      transmissions: stats.transmissions,
-      cpuUs: user + system,
-    }
+    const { sentBytes: sent, receivedBytes: received, shortDone: streams } = this.#traffic
+    return { at: performance.now(), sent, received, streams, cpuUs: user + system, stats: this.#endpoint.stats() }
   }
 
   #interval(): Interval {
@@ -113,6 +111,7 @@ export class Meter {
     this.#last = to
     const seconds = (to.at - from.at) / 1000
     const [sentBytes, receivedBytes] = [to.sent - from.sent, to.received - from.received]
+    const { packetsRetransmitted, pacingErrorUs } = this.#endpoint.stats({ since: from.stats })
     const interval: Interval = {
       from: rounded((from.at - this.#begin.at) / 1000, 3),
       to: rounded((to.at - this.#begin.at) / 1000, 3),
@@ -121,9 +120,10 @@ export class Meter {
       receivedBytes,
       receivedBitsPerSecond: Math.round((receivedBytes * 8) / seconds),
       streams: to.streams - from.streams,
-      smoothedRttUs: this.#path?.smoothedRttUs ?? 0,
-      congestionWindowBytes: this.#path?.congestionWindow ?? 0,
-      retransmittedPackets: to.retransmitted - from.retransmitted,
+      smoothedRttUs: this.#path.smoothedRttUs,
+      congestionWindowBytes: this.#path.congestionWindow,
+      retransmittedPackets: packetsRetransmitted,
+      pacingErrorUs: spread(pacingErrorUs),
       cpuPercent: rounded((to.cpuUs - from.cpuUs) / seconds / 1e4, 1),
     }
     this.#intervals.push(interval)
@@ -132,7 +132,7 @@ export class Meter {
 
   report(plan: Plan): SideReport {
     const [from, to] = [this.#begin, this.#sample()]
-    const stats = this.#endpoint.stats()
+    const stats = this.#endpoint.stats({ since: from.stats })
     const path = this.#path
     const traffic = this.#traffic
     const seconds = traffic.seconds
@@ -144,17 +144,18 @@ export class Meter {
       receivedBytes: to.received,
       receivedBitsPerSecond: rate(to.received),
       undeliveredBytes: traffic.undeliveredBytes,
-      transmissions: to.transmissions - from.transmissions,
-      packets: to.packets - from.packets,
-      retransmittedPackets: to.retransmitted - from.retransmitted,
-      lostPackets: to.lost - from.lost,
-      smoothedRttUs: path?.smoothedRttUs ?? 0,
-      minRttUs: path?.minRttUs ?? 0,
-      congestionWindowBytes: path?.congestionWindow ?? 0,
-      pacingBitsPerSecond: path?.pacingRateBps ?? 0,
-      mtu: path?.mtu ?? 0,
-      cipher: path?.cipher ?? '',
-      pacingErrorUs: { p50: stats.departureErrorUs.p50, p99: stats.departureErrorUs.p99 },
+      transmissions: stats.transmissions,
+      packets: stats.packets,
+      retransmittedPackets: stats.packetsRetransmitted,
+      lostPackets: stats.packetsLost,
+      smoothedRttUs: path.smoothedRttUs,
+      minRttUs: path.minRttUs,
+      congestionWindowBytes: path.congestionWindow,
+      pacingBitsPerSecond: path.pacingRateBps,
+      mtu: path.mtu,
+      cipher: path.cipher,
+      pacingErrorUs: spread(stats.pacingErrorUs),
+      trainPackets: spread(stats.trainPackets),
       cpuPercent: rounded((to.cpuUs - from.cpuUs) / Math.max(1, to.at - from.at) / 10, 1),
       streams: plan.mode === 'streams' ? streamsOf(traffic, seconds) : null,
       intervals: this.#intervals,

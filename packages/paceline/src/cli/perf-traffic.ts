@@ -46,7 +46,7 @@ export class Traffic {
 
   /** Payload the other end has acknowledged. */
   get sentBytes(): number {
-    return this.#shortSent + this.#bulk.reduce((sum, { stream, head }) => sum + Math.max(0, stream.stats.bytesAcknowledged - head), 0)
+    return this.#shortSent + this.#bulk.reduce((sum, { stream, head }) => sum + Math.max(0, stream.stats().bytesAcknowledged - head), 0)
   }
 
   get receivedBytes(): number {
@@ -87,7 +87,7 @@ export class Traffic {
     let before: Promise<void> | undefined
     while (written < share && performance.now() < this.#deadline) {
       const seconds = Math.max(0.001, (performance.now() - begin) / 1000)
-      const acknowledged = Math.max(0, stream.stats.bytesAcknowledged - head)
+      const acknowledged = Math.max(0, stream.stats().bytesAcknowledged - head)
       const least = this.#plan.bitsPerSecond > 0 ? Math.min(LEAST_AHEAD, Math.max(64 * 1024, (this.#plan.bitsPerSecond / 8 / this.#plan.parallel) * AHEAD_SECONDS)) : LEAST_AHEAD
       const ahead = Math.max(least, Math.min(MOST_AHEAD, (acknowledged / seconds) * AHEAD_SECONDS * 2))
       for (let part = 0; part < ahead / 2 && written < share && performance.now() < this.#deadline; ) {
@@ -108,7 +108,7 @@ export class Traffic {
       await stream.flush({ signal: drain })
     } catch (error) {
       if (!drain.aborted || signal.aborted) throw error
-      this.undeliveredBytes += written - Math.max(0, stream.stats.bytesAcknowledged - head)
+      this.undeliveredBytes += written - Math.max(0, stream.stats().bytesAcknowledged - head)
       stream.reset(TIME_UP)
     }
     this.lastAt = performance.now()

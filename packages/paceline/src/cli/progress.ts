@@ -1,24 +1,29 @@
 import { cells, shorten } from './layout.js'
 import { paint, size, time } from './output.js'
 
-/** How often a terminal is redrawn, and a pipe gets a line. */
 const REDRAW_MS = 100
-const LINE_MS = 2000
 /** The rate shown is that of about the last second: long enough to be steady, short enough to notice a stall. */
 const RATE_MEMORY_MS = 1000
 const BAR_CELLS = 24
 /** Narrower bars say less than the percentage beside them. */
 const LEAST_BAR = 4
-const LEAST_NAME = 8
+const LEAST_NAME = 6
+
+/** `1.20 of 3.45 GB`; a unit that is the same is said once. */
+function share(done: number, total: number): string {
+  const [part, whole] = [size(done), size(total)]
+  const unit = / .*$/.exec(whole)?.[0] ?? ''
+  return `${part.endsWith(unit) ? part.slice(0, -unit.length) : part} of ${whole}`
+}
 
 /** What is counted, in words. */
 export interface Counted {
   (done: number, total: number, rate: number): string
 }
 
-const bytes: Counted = (done, total, rate) => (total > 0 ? `${size(done)} of ${size(total)}  ${size(rate)}/s` : `${size(done)}  ${size(rate)}/s`)
+const bytes: Counted = (done, total, rate) => (total > 0 ? `${share(done, total)}  ${size(rate)}/s` : `${size(done)}  ${size(rate)}/s`)
 
-/** Something's progress on stderr: a bar with rate and remaining time on a terminal, now and then a line in a pipe. */
+/** Something's progress on stderr: a bar with rate and remaining time on a terminal, nothing in a pipe. */
 export class Progress {
   readonly #counted: Counted
   readonly #tail: () => string
@@ -26,7 +31,6 @@ export class Progress {
   /** 0: not known. */
   #total: number
   readonly #quiet: boolean
-  readonly #terminal = process.stderr.isTTY === true && process.env['TERM'] !== 'dumb'
   #done = 0
   /** The first line comes with the first bytes: also a transfer of a moment has one. */
   #shownAt = Number.NEGATIVE_INFINITY
@@ -39,7 +43,7 @@ export class Progress {
     this.#counted = counted
     this.#tail = tail
     this.#total = total
-    this.#quiet = quiet
+    this.#quiet = quiet || process.stderr.isTTY !== true || process.env['TERM'] === 'dumb'
   }
 
   /** What it is about has changed. */
@@ -71,16 +75,15 @@ export class Progress {
     this.#done = done
     if (this.#quiet) return
     const now = performance.now()
-    if (now - this.#shownAt < (this.#terminal ? REDRAW_MS : LINE_MS)) return
+    if (now - this.#shownAt < REDRAW_MS) return
     this.#shownAt = now
     this.#measure(now)
-    const line = this.#line()
-    process.stderr.write(this.#terminal ? `\r\x1b[2K${line}` : `${line}\n`)
+    process.stderr.write(`\r\x1b[2K${this.#line()}`)
   }
 
   /** Takes the bar away, so that a line can stand in its place. */
   clear(): void {
-    if (!this.#quiet && this.#terminal) process.stderr.write('\r\x1b[2K')
+    if (!this.#quiet) process.stderr.write('\r\x1b[2K')
   }
 
   /** The rate forgets exponentially; the first second counts whole. */
@@ -95,19 +98,19 @@ export class Progress {
 
   #line(): string {
     const known = this.#total > 0
-    const share = known ? Math.min(1, this.#done / this.#total) : 0
+    const part = known ? Math.min(1, this.#done / this.#total) : 0
     const rest = this.#rate > 0 ? (this.#total - this.#done) / this.#rate : Number.POSITIVE_INFINITY
-    const percent = `${String(Math.floor(share * 100)).padStart(3)} %`
+    const percent = `${String(Math.floor(part * 100)).padStart(2)} %`
     const counted = this.#counted(this.#done, this.#total, this.#rate)
     const tail = this.#tail()
     const numbers = `${known ? `${percent}  ` : ''}${counted}${known ? `  ${time(rest)} left` : ''}${tail === '' ? '' : `  ${tail}`}`
-    if (!this.#terminal) return `${this.#name}  ${numbers.trimStart()}`
-    const room = (process.stderr.columns || 80) - 1
+    // Ctrl-C shows as two letters: with room for them, they do not push the line up.
+    const room = (process.stderr.columns || 80) - 3
     // The numbers come first, then the name, then the bar: a terminal of 80 columns has room for all of them.
     const name = shorten(this.#name, Math.max(LEAST_NAME, Math.min(Math.floor(room / 3), room - numbers.length - LEAST_BAR - 4)))
     const bar = Math.min(BAR_CELLS, room - numbers.length - cells(name) - 4)
     if (!known || bar < LEAST_BAR) return shorten(`${name}  ${numbers.trimStart()}`, room)
-    const full = Math.round(share * bar)
+    const full = Math.round(part * bar)
     return `${name}  ${paint('green', '━'.repeat(full))}${paint('dim', '━'.repeat(bar - full))}  ${numbers}`
   }
 }

@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs'
+import test from 'ava'
+import { EXIT_CODES, commands } from '../../packages/paceline/src/cli/commands.ts'
+import type { PerfReport } from '../../packages/paceline/src/cli/perf-client.ts'
+import { jsonLines, lastJson, paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret } from '../e2e/helpers/cli.ts'
+
+const page = readFileSync('docs/cli.md', 'utf8')
+
+/** The text of a section of the page. */
+function section(name: string): string {
+  const found = page.split(/^## /m).find((text) => text.startsWith(`${name}\n`))
+  if (found === undefined) throw new Error(`no section ${name}`)
+  return found
+}
+
+/** Words in backticks in the first column of a table, by the table's first heading. */
+function column(text: string, heading: string): string[] {
+  const lines = text.split('\n')
+  const begin = lines.findIndex((line) => line.startsWith(`| ${heading} |`))
+  if (begin < 0) throw new Error(`no table ${heading}`)
+  const rows = lines.slice(begin + 2)
+  const end = rows.findIndex((line) => !line.startsWith('|'))
+  return rows.slice(0, end < 0 ? rows.length : end).flatMap((line) => [...(line.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? ''))
+}
+
+test('--help and docs/cli.md name the same options of the same commands, with the same values and words', (t) => {
+  const documented = [...page.matchAll(/^## `paceline (.+)`$/gm)].map((match) => match[1])
+  t.deepEqual(documented.sort(), Object.keys(commands).sort())
+  for (const [name, { options }] of Object.entries(commands)) {
+    const text = section(`\`paceline ${name}\``)
+    const written = Object.entries(options).map(([option, { short, value }]) => `${short === undefined ? '' : `-${short}, `}--${option}${value === undefined ? '' : ` ${value}`}`)
+    t.deepEqual(column(text, 'option'), written, name)
+    for (const { help } of Object.values(options)) t.true(text.includes(help), `${name}: ${help}`)
+  }
+})
+
+test('exit codes stand in --help, in docs/cli.md, and are those that are used', (t) => {
+  const codes = (text: string) => [...text.matchAll(/(?:^ {2,}|^\| |; )(\d+) (?=[ |a-z])/gm)].map((match) => Number(match[1]))
+  t.deepEqual(codes(EXIT_CODES), [0, 1, 2, 3, 130, 143])
+  t.deepEqual([...section('Exit codes').matchAll(/^\| (\d+) \|/gm)].map((match) => Number(match[1])), [0, 1, 2, 3, 130])
+  t.regex(section('Exit codes'), /143 terminated/)
+})
+
+test.serial('--help of everything: 80 columns, usage, exit codes; help, -h, --version', async (t) => {
+  const names = ['', ...Object.keys(commands), 'perf']
+  for (const name of names) {
+    const ended = await paceline(t, [...name.split(' ').filter(Boolean), '--help']).ended
+    t.is(ended.code, 0)
+    t.regex(ended.stdout, /usage: paceline/)
+    t.true(ended.stdout.includes(EXIT_CODES))
+    for (const line of ended.stdout.split('\n')) t.true([...line].length <= 80, `${name}: ${line}`)
+    t.notRegex(ended.stdout, /\x1b/)
+  }
+  const [help, short, version, none, wrong] = await Promise.all(
+    [['help', 'send'], ['send', '-h'], ['--version'], [], ['docter']].map((args) => paceline(t, args).ended),
+  )
+  t.is(help?.stdout, short?.stdout)
+  t.is(version?.stdout.trim(), (JSON.parse(readFileSync('packages/paceline/package.json', 'utf8')) as { version: string }).version)
+  t.is(none?.code, 2)
+  t.regex(none?.stderr ?? '', /usage: paceline COMMAND/)
+  t.is(wrong?.code, 2)
+  t.regex(wrong?.stderr ?? '', /did you mean doctor\?/)
+})
+
+test.serial('what doctor --json prints is what docs/cli.md says', async (t) => {
+  const doctor = section('`paceline doctor`')
+  const diagnosis = lastJson<{ findings: { id: string }[] }>(await paceline(t, ['doctor', '--json', '127.0.0.1:9']).ended)
+  t.deepEqual(Object.keys(diagnosis).sort(), column(doctor, 'field').sort())
+  t.deepEqual([...diagnosis.findings.map(({ id }) => id), 'peer.handshake'].sort(), column(doctor, 'finding').sort())
+})
+
+test.serial('what sim --json prints is what docs/cli.md says', async (t) => {
+  const sim = lastJson<object>(await paceline(t, ['sim', '--seeds', '1', '--json']).ended)
+  t.deepEqual(Object.keys(sim).sort(), column(section('`paceline sim`'), 'field').filter((field) => field !== 'interrupted').sort())
+})
+
+test.serial('what send --json and recv --json print is what docs/cli.md says', async (t) => {
+  const folder = temporaryFolder(t)
+  const secretFile = writeSecret(folder)
+  const { receiver, port } = await startReceiver(t, { secretFile, out: folder, options: ['--once'] })
+  const file = writeRandomFile(temporaryFolder(t), 'file', 1000)
+  const sent = lastJson<object>(await paceline(t, ['send', '--json', '--secret-file', secretFile, `127.0.0.1:${port}`, file]).ended)
+  t.deepEqual(Object.keys(sent).sort(), column(section('`paceline send`'), 'field').filter((field) => field !== 'skipped').sort())
+  const recv = section('`paceline recv`')
+  const events = jsonLines(await receiver.ended)
+  t.deepEqual(events.map(({ event }) => event), ['listening', 'file', 'closed'])
+  for (const { event, ...rest } of events) {
+    const row = recv.split('\n').find((line) => line.startsWith(`| \`${String(event)}\` |`)) ?? ''
+    for (const field of Object.keys(rest)) t.true(row.includes(`\`${field}\``), `${String(event)}: ${field}`)
+  }
+})
+
+test.serial('what perf client --json prints is what docs/cli.md says', async (t) => {
+  const secretFile = writeSecret(temporaryFolder(t))
+  const server = paceline(t, ['perf', 'server', '--json', '--once', '--host', '127.0.0.1', '--port', '0', '--secret-file', secretFile])
+  const [, port] = await server.prints(/"port":(\d+)/)
+  const perf = section('`paceline perf client`')
+  const report = lastJson<PerfReport>(await paceline(t, ['perf', 'client', '--json', '-t', '0.3', '-i', '0.1', '--secret-file', secretFile, `127.0.0.1:${port}`]).ended)
+  t.deepEqual(Object.keys(report).sort(), column(perf, 'field').sort())
+  t.deepEqual(Object.keys(report.client).sort(), column(perf, 'side').sort())
+  t.deepEqual(Object.keys(report.client.intervals[0] ?? {}).sort(), column(perf, 'interval').sort())
+  for (const field of Object.keys(report.plan)) t.true(perf.includes(`\`${field}\``), field)
+})
