@@ -23,10 +23,11 @@ fn attach(testbed: &mut Testbed, bind: &str) -> NodeId {
     testbed.attach(at(bind), config(), 64).expect("a free address")
 }
 
-fn connect(testbed: &mut Testbed, from: NodeId, to: SocketAddr) {
+fn connect(testbed: &mut Testbed, from: NodeId, to: NodeId) {
+    let remote = testbed.address(to);
     let command = Command::Connect {
         peer: 1,
-        remote: to,
+        remote,
         secrets: config().secrets,
         handshake_timeout_ns: 5 * SECOND,
         max_rate: None,
@@ -38,7 +39,7 @@ fn connect(testbed: &mut Testbed, from: NodeId, to: SocketAddr) {
 fn news(testbed: &mut Testbed, for_ns: u64) -> Vec<(NodeId, bool)> {
     let mut nodes = Vec::new();
     testbed.advance(testbed.now_ns() + for_ns, &mut nodes);
-    let mut take = |node: NodeId| {
+    let take = |node: NodeId| {
         let mut outbox = Outbox::default();
         testbed.shared(node).expect("present").take_news(&mut outbox);
         outbox.peers.iter().any(|peer| peer.open)
@@ -92,7 +93,7 @@ fn time_stops_at_news_and_nowhere_else() {
     assert_eq!(news(&mut testbed, SECOND), []);
     let begin = testbed.now_ns();
     assert_eq!(begin, Testbed::START_NS + SECOND);
-    connect(&mut testbed, a, testbed.address(b));
+    connect(&mut testbed, a, b);
     // The opener hears after a round trip; nobody before.
     let told = news(&mut testbed, SECOND);
     assert_eq!(told, [(a, true)]);
@@ -108,7 +109,7 @@ fn what_is_cut_off_stays_so_whatever_the_link_becomes() {
     let [a, b] = ["0.0.0.0:1"; 2].map(|bind| attach(&mut testbed, bind));
     testbed.cut(b, a, true);
     testbed.link_all(Link { delay_ns: 2 * MS, ..Link::default() });
-    connect(&mut testbed, a, testbed.address(b));
+    connect(&mut testbed, a, b);
     assert_eq!(news(&mut testbed, SECOND), []);
     let traffic = testbed.traffic();
     assert!(
@@ -126,12 +127,12 @@ fn the_seed_decides_and_descriptors_come_home_at_any_time() {
         let mut testbed = Testbed::new(seed, link, false);
         let nodes = ["0.0.0.0:1"; 4].map(|bind| attach(&mut testbed, bind));
         for node in &nodes[1..] {
-            connect(&mut testbed, *node, testbed.address(nodes[0]));
+            connect(&mut testbed, *node, nodes[0]);
         }
         while !news(&mut testbed, SECOND).is_empty() {
             assert!(adds_up(&testbed.traffic()));
         }
-        connect(&mut testbed, nodes[0], testbed.address(nodes[1]));
+        connect(&mut testbed, nodes[0], nodes[1]);
         for node in nodes {
             assert_eq!(testbed.detach(node), 0);
         }
