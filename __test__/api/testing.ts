@@ -430,6 +430,51 @@ test('close: ends runs, endpoints and timers, and remembers what happened', asyn
   t.is(unused.stats().sent, 0)
 })
 
+test('what a program does at an instant takes no virtual time, over whatever turns of the event loop', async (t) => {
+  const { network, receiver, peer } = await closing(t, pair({ delay: 20 }))
+  const serving = (async () => {
+    for await (const stream of receiver) {
+      for await (const chunk of stream) {
+        for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+        await stream.writer.write(chunk)
+      }
+      stream.end()
+      return
+    }
+  })()
+  const stream = peer.openStream()
+  const chunks = stream.chunks()
+  const times: number[] = []
+  for (let round = 0; round < 5; round += 1) {
+    const start = network.now
+    await network.runUntil(async () => {
+      await new Promise((resolve) => setImmediate(resolve))
+      await stream.writer.write('ping')
+      await chunks.next()
+    })
+    times.push(Math.round((network.now - start) * 1e6) / 1e6)
+  }
+  t.deepEqual(times, [40, 40, 40, 40, 40])
+  stream.end()
+  await network.runUntil(serving)
+})
+
+test('somebody who polls does not stop the clock', async (t) => {
+  const network = new Network()
+  t.teardown(() => network.close())
+  let polls = 0
+  let over = false
+  const poll = (): void => {
+    polls += 1
+    if (!over) setImmediate(poll)
+  }
+  poll()
+  await network.run(1_000)
+  over = true
+  t.is(network.now, 1_000)
+  t.true(polls > 1 && polls < 100_000)
+})
+
 test('a stream that the other side resets fails with its code', async (t) => {
   const { network, receiver, peer } = await closing(t, pair({ delay: 20 }))
   const serving = (async () => {

@@ -253,6 +253,11 @@ const PROVOCATIONS: Record<ErrorCode, Provoke> = {
     await local.writer.write('x')
     return { isReal: false, error: await reading, like: { message: 'the worker thread panicked' } }
   },
+  async ERR_PACELINE_TEST_LIMIT(t) {
+    const network = new Network()
+    t.teardown(() => network.close())
+    return real(rejection(network.runUntil(new Promise(() => undefined), { limit: 10 })))
+  },
   async ABORT_ERR(t) {
     const { local } = await streams(t)
     const reason = new Error('enough')

@@ -13,11 +13,10 @@ use crate::{
     injected::DriverInjectOptions,
     live,
     news::{Drain, News},
-    options::{
-        self, DriverConnectOptions, DriverOptions, DriverPathStats, DriverStats, LocalAddress, RemoteAddress,
-    },
+    options::{self, DriverConnectOptions, DriverOptions, LocalAddress, RemoteAddress},
     ring::Ring,
     sim::{caught, seed_of},
+    stats::{DriverPathStats, DriverStats},
 };
 use napi::{
     Env,
@@ -27,10 +26,11 @@ use napi_derive::napi;
 use paceline_sim::{FaultKind, Link, NodeId, Refused, Testbed, Traffic};
 use paceline_transport::{
     app::Command,
-    stats::Stats,
+    handshake,
+    stats::EndpointStats,
     wire::{CredentialId, Role},
 };
-use paceline_udp::{InjectError, StartError};
+use paceline_udp::{Counters, InjectError, StartError};
 use std::{collections::BTreeSet, net::SocketAddr};
 
 const PPM: f64 = 1e6;
@@ -183,13 +183,27 @@ pub(crate) struct NativeNetwork {
     /// By the node's number.
     sides: Vec<Option<Side>>,
     /// Last counters of those that went.
-    last: Vec<Option<Box<Stats>>>,
+    last: Vec<Option<Box<Counted>>>,
     /// Path secrets of this network and who has them: each is for one life of one endpoint.
     injected: BTreeSet<(CredentialId, bool)>,
     /// Empty between calls.
     commands: Vec<Command>,
     nodes: Vec<NodeId>,
     lost_descriptors: usize,
+}
+
+/// What an endpoint counted.
+#[derive(Default)]
+struct Counted {
+    endpoint: EndpointStats,
+    handshake: handshake::Counters,
+}
+
+impl From<&Counted> for DriverStats {
+    fn from(counted: &Counted) -> Self {
+        // No socket, no counters of one.
+        Self::new(&counted.endpoint, &counted.handshake, &Counters::default())
+    }
 }
 
 /// Virtual time begins with 0 ms.
@@ -363,9 +377,9 @@ impl NativeNetwork {
             Some(now(testbed, side.node))
         });
         match (present, self.last.get(node as usize)) {
-            (Some(stats), _) => DriverStats::from(&stats.endpoint),
-            (None, Some(Some(last))) => DriverStats::from(&last.endpoint),
-            (None, _) => DriverStats::from(&Stats::default().endpoint),
+            (Some(stats), _) => DriverStats::from(&stats),
+            (None, Some(Some(last))) => DriverStats::from(&**last),
+            (None, _) => DriverStats::from(&Counted::default()),
         }
     }
 
@@ -377,7 +391,7 @@ impl NativeNetwork {
             let slot = side.news.peers().get(peer)?.path?;
             let stats = self.testbed.as_ref()?.shared(side.node)?.path_stats(slot)?;
             // A slot without a cipher is not in use.
-            (stats.cipher_bits != 0).then(|| DriverPathStats::from(&stats))
+            (stats.cipher_bits != 0).then(|| DriverPathStats::new(slot, &stats))
         };
         or_undefined(stats())
     }
@@ -407,7 +421,6 @@ impl NativeNetwork {
         stats.endpoint.streams = 0;
         stats.endpoint.paths = 0;
         stats.endpoint.pool_lent = lost as u64;
-        stats.paths = Vec::new();
         self.last[index] = Some(Box::new(stats));
         Ok(())
     }
@@ -537,14 +550,17 @@ impl NativeNetwork {
 }
 
 /// The newest counters, with what is known better here.
-fn now(testbed: &Testbed, node: NodeId) -> Stats {
-    let mut stats = testbed.shared(node).map(|shared| shared.stats()).unwrap_or_default();
-    if let Some(pool) = testbed.pool(node) {
-        let pool = pool.stats();
-        stats.endpoint.pool_lent = pool.lent as u64;
-        stats.endpoint.pool_capacity_bytes = pool.capacity_bytes as u64;
-    }
-    stats
+fn now(testbed: &Testbed, node: NodeId) -> Counted {
+    let (Some(shared), Some(pool)) = (testbed.shared(node), testbed.pool(node)) else {
+        return Counted::default();
+    };
+    let (mut endpoint, handshake) = shared.endpoint_stats();
+    let pool = pool.stats();
+    endpoint.pool_lent = pool.lent as u64;
+    endpoint.pool_lent_bytes = pool.lent_bytes as u64;
+    endpoint.pool_peak_bytes = pool.peak_bytes as u64;
+    endpoint.pool_capacity_bytes = pool.capacity_bytes as u64;
+    Counted { endpoint, handshake }
 }
 
 fn reachable(local: SocketAddr, remote: SocketAddr) -> Result<()> {

@@ -67,10 +67,6 @@ export interface NativeNetwork {
 export interface Host {
   readonly native: NativeNetwork
   readonly clock: Clock & { readonly now: number }
-  /** Somebody asked for something at this instant. */
-  activity(): void
-  /** A driver has nothing more to tell. */
-  drained(driver: NetworkDriver): void
   /** A driver went. */
   left(driver: NetworkDriver): void
 }
@@ -81,8 +77,6 @@ export class NetworkDriver implements Driver {
   readonly node: number
   readonly clock: Clock
   onWake: (() => void) | undefined
-  /** It was woken, and has not yet been drained to the end. */
-  draining = false
   /** There is nothing more until time goes on. */
   #empty = false
   closed = false
@@ -99,38 +93,29 @@ export class NetworkDriver implements Driver {
   /** There is news. */
   wake(): void {
     if (this.closed || this.onWake === undefined) return
-    this.draining = true
     this.#empty = false
     this.onWake()
   }
 
   connect(peer: number, address: string, port: number, options: DriverConnectOptions): void {
-    this.#host.activity()
     this.#host.native.connect(this.node, peer, address, port, options)
   }
 
   inject(peer: number, address: string, port: number, options: DriverInjectOptions): void {
-    this.#host.activity()
     this.#host.native.inject(this.node, peer, address, port, options)
   }
 
   submit(commands: Uint8Array): void {
-    this.#host.activity()
     this.#host.native.submit(this.node, commands)
   }
 
   write(stream: number, chunk: Uint8Array): void {
-    this.#host.activity()
     this.#host.native.write(this.node, stream, chunk)
   }
 
   drain(events: Float64Array, slab: Uint8Array, slabOffset: number): number {
     const length = this.#empty ? 0 : this.#host.native.drain(this.node, events, slab, slabOffset)
     this.#empty = length <= 0
-    if (length === 0) {
-      this.draining = false
-      this.#host.drained(this)
-    }
     return Math.abs(length)
   }
 
@@ -157,7 +142,6 @@ export class NetworkDriver implements Driver {
   close(): void {
     if (this.closed) return
     this.closed = true
-    this.draining = false
     this.#host.left(this)
     this.#host.native.detach(this.node)
   }

@@ -27,11 +27,8 @@ export interface DirectionOptions {
 const DEFAULT_LIMIT = 600_000
 /** 50 days; its nanoseconds are still exact in a double. */
 const LONGEST_RUN = 50 * 86_400_000
-/**
- * Turns of the event loop at one instant after which time goes on although somebody still asks for something in every one: a
- * program that polls.
- */
-const MOST_TURNS = 10_000
+/** Turns of the event loop that time stands still for somebody's `setImmediate()`: one that polls would stop it for good. */
+const MOST_TURNS = 1_000
 /** Requests of `node:fs` and `node:dns`: time stands still while there is one. */
 const OUTSIDE = ['FSReqCallback', 'FSReqPromise', 'CloseReq', 'FileHandleCloseReq', 'GetAddrInfoReqWrap', 'GetNameInfoReqWrap']
 /** Real milliseconds that it stands still for one: a read from a pipe may never end. */
@@ -40,6 +37,8 @@ const NO_STATS: NetworkStats = {
   sent: 0, sentBytes: 0, delivered: 0, deliveredBytes: 0, lost: 0, burstLost: 0, duplicated: 0, reordered: 0, corrupted: 0,
   marked: 0, tooLarge: 0, overflowed: 0, cutOff: 0, unreachable: 0, inFlight: 0,
 } // prettier-ignore
+/** Turns that networks of this process have scheduled. */
+let scheduledTurns = 0
 const NO_HASH = '0'.repeat(16)
 
 /** Somebody who runs the network. */
@@ -56,9 +55,9 @@ interface Run {
  * delay, double and overtake as told, with a clock that goes on only while somebody runs it. The seed decides everything random:
  * the same seed and the same program give the same datagrams at the same times.
  *
- * While it runs, time stands still whenever the program has something to do: it goes on after a turn of the event loop in
- * which the program asked nothing of any endpoint and no request of `node:fs` or `node:dns` was under way. What else a program
- * waits for outside (child processes, sockets, compression, real timers) is not seen by this; see {@link Network.hold}.
+ * While it runs, time stands still as long as the program has something to do: promise jobs, `setImmediate()`, requests of
+ * `node:fs` and `node:dns`. What else a program waits for outside (child processes, sockets, compression, real timers) is not
+ * seen by this; see {@link Network.hold}.
  *
  * Never for anything but tests: what endpoints of it draw "at random", keys too, follows from the seed.
  *
@@ -79,9 +78,7 @@ export class Network {
   readonly secret: Buffer
   readonly #seed: bigint
   readonly #keepsTrace: boolean
-  readonly #clock = new VirtualClock(() => {
-    this.#active = true
-  })
+  readonly #clock = new VirtualClock()
   #given: LinkOptions
   /** Links of their own, by direction; merged over `#given`. */
   readonly #own = new Map<string, { from: number; to: number; given: LinkOptions }>()
@@ -96,13 +93,6 @@ export class Network {
   readonly #rung: number[] = []
   /** Since when a request to the outside is under way, in real ms. */
   #outsideSince: number | undefined
-  /** Somebody asked for something since the last turn. */
-  #active = false
-  /**
-   * The first that was woken in this turn: its pump's next step is the first thing in the next one, behind everything that the
-   * program did at once. What it asked for there is no reason for another turn.
-   */
-  #first: NetworkDriver | undefined
   #held = 0
   /** The next turn is scheduled, or waits for the end of a hold. */
   #turning = false
@@ -255,10 +245,9 @@ export class Network {
       return await promise
     } finally {
       this.#held -= 1
-      this.#active = true
       if (this.#parked && this.#held === 0) {
         this.#parked = false
-        setImmediate(this.#turn)
+        this.#schedule()
       }
     }
   }
@@ -384,16 +373,7 @@ export class Network {
         {
           native,
           clock: this.#clock,
-          activity: () => {
-            this.#active = true
-          },
-          drained: (driver) => {
-            if (driver !== this.#first) return
-            this.#first = undefined
-            this.#active = false
-          },
           left: ({ node }) => {
-            this.#active = true
             this.#byNode.delete(node)
           },
         },
@@ -434,38 +414,33 @@ export class Network {
       return
     }
     this.#runs.add(run)
-    this.#active = true
     if (this.#turning) return
     this.#turning = true
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    scheduledTurns += 1
     setImmediate(this.#turn)
   }
 
-  /**
-   * One turn of the event loop. What the program does at an instant it does here, between two turns; time goes on when there
-   * was a turn in which it asked for nothing.
-   */
+  /** One turn of the event loop. What the program does at an instant it does between two of them. */
   #takeTurn(): void {
-    if (this.#held > 0 && !this.#active) {
+    scheduledTurns -= 1
+    if (this.#held > 0) {
       this.#parked = true
       return
     }
     try {
-      if (this.#rung.length === 0) this.#pass()
+      if (this.#rung.length === 0 && !this.#isBusy()) this.#pass()
       this.#wakeRung()
     } finally {
-      // Whatever a listener throws, the network goes on. Last: behind what the program scheduled.
-      if (this.#turning) setImmediate(this.#turn)
+      // Whatever a listener throws, the network goes on.
+      if (this.#turning) this.#schedule()
     }
   }
 
   #pass(): void {
-    this.#first = undefined
-    if ((this.#active || this.#held > 0 || this.#isDraining()) && this.#turnsHere < MOST_TURNS) {
-      this.#active = false
-      this.#turnsHere += 1
-      return
-    }
-    if (this.#waitsOutside()) return
     this.#turnsHere = 0
     try {
       while (!this.#moveOn());
@@ -474,6 +449,27 @@ export class Network {
       for (const endpoint of this.#endpoints) endpoint.destroy(failure)
       this.#fail(failure)
     }
+  }
+
+  /** Whether something of the program is still to come at this instant. */
+  #isBusy(): boolean {
+    // Pumps that have more to take are among them.
+    let immediates = -scheduledTurns
+    let requests = 0
+    for (const name of process.getActiveResourcesInfo()) {
+      if (name === 'Immediate') immediates += 1
+      else if (OUTSIDE.includes(name)) requests += 1
+    }
+    if (immediates > 0 && this.#turnsHere < MOST_TURNS) {
+      this.#turnsHere += 1
+      return true
+    }
+    if (requests === 0) {
+      this.#outsideSince = undefined
+      return false
+    }
+    this.#outsideSince ??= performance.now()
+    return performance.now() - this.#outsideSince < MOST_OUTSIDE
   }
 
   /** Goes to the next instant; returns whether the program has something to do there. */
@@ -492,13 +488,14 @@ export class Network {
     for (let at = 1; at < length; at += 1) this.#rung.push(this.#out[at] ?? 0)
     if (length > 1 || this.#fireTimers()) return true
     // Nothing else is left to happen at this instant.
+    let reached = false
     for (const run of this.#runs) {
       if (run.until > this.now) continue
       this.#runs.delete(run)
       run.reached()
-      this.#active = true
+      reached = true
     }
-    return this.#active
+    return reached
   }
 
   /** Returns whether there was one due. */
@@ -509,30 +506,11 @@ export class Network {
       queueMicrotask(run)
       fired = true
     }
-    this.#active ||= fired
     return fired
   }
 
   #wakeRung(): void {
-    for (let node = this.#rung.shift(); node !== undefined; node = this.#rung.shift()) {
-      const driver = this.#byNode.get(node)
-      this.#first ??= driver
-      driver?.wake()
-    }
-  }
-
-  #waitsOutside(): boolean {
-    if (!process.getActiveResourcesInfo().some((name) => OUTSIDE.includes(name))) {
-      this.#outsideSince = undefined
-      return false
-    }
-    this.#outsideSince ??= performance.now()
-    return performance.now() - this.#outsideSince < MOST_OUTSIDE
-  }
-
-  #isDraining(): boolean {
-    for (const driver of this.#byNode.values()) if (driver.draining) return true
-    return false
+    for (let node = this.#rung.shift(); node !== undefined; node = this.#rung.shift()) this.#byNode.get(node)?.wake()
   }
 
   #fail(error: PacelineError): void {

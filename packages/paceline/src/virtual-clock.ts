@@ -15,20 +15,13 @@ interface Entry extends VirtualTimer {
 /** Timers on a clock that somebody else moves: a binary heap by time, first in first out at one time. */
 export class VirtualClock implements Clock {
   now = 0
-  readonly #onTimer: () => void
   #heap: Entry[] = []
   #orders = 0
-
-  /** `onTimer` is called when a timer was set. */
-  constructor(onTimer: () => void) {
-    this.#onTimer = onTimer
-  }
 
   setTimeout(run: () => void, milliseconds: number): VirtualTimer {
     const entry: Entry = { at: this.now + milliseconds, order: (this.#orders += 1), run, over: false }
     this.#heap.push(entry)
     this.#up(this.#heap.length - 1)
-    this.#onTimer()
     return entry
   }
 

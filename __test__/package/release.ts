@@ -1,0 +1,111 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { run, temporaryFolder } from '../e2e/helpers/cli.ts'
+
+const PLATFORMS = ['darwin-arm64', 'darwin-x64', 'linux-arm64-gnu', 'linux-arm64-musl', 'linux-x64-gnu', 'linux-x64-musl', 'win32-arm64-msvc', 'win32-x64-msvc']
+
+function tarballs(t: ExecutionContext, names: readonly string[]): string {
+  const folder = temporaryFolder(t)
+  for (const name of names) writeFileSync(join(folder, `${name}.tgz`), '')
+  return folder
+}
+const publish = async (t: ExecutionContext, folder: string, tag: string) => run(t, process.execPath, ['scripts/publish.mjs', folder, '--tag', tag, '--dry-run']).ended
+
+test('publishing: platforms first, the main package last, all with provenance', async (t) => {
+  const names = PLATFORMS.map((platform) => `paceline-${platform}-1.2.3`)
+  const { code, stdout, stderr } = await publish(t, tarballs(t, ['paceline-1.2.3', ...names]), 'v1.2.3')
+  t.is(code, 0, stderr)
+  const lines = stdout.trim().split('\n')
+  t.is(lines.length, 9)
+  t.true(lines.every((line) => line.includes(' --provenance --access public --tag latest')))
+  t.true(lines.at(-1)?.startsWith('npm publish paceline-1.2.3.tgz '))
+})
+
+test('publishing: a missing platform, another version, a wrong tag', async (t) => {
+  const all = ['paceline-1.2.3', ...PLATFORMS.map((platform) => `paceline-${platform}-1.2.3`)]
+  for (const [names, tag, says] of [
+    [all.slice(0, -1), 'v1.2.3', /expected 8 platforms, got 7/],
+    [all.slice(1), 'v1.2.3', /expected paceline-1\.2\.3\.tgz, found none/],
+    [all, 'v1.2.4', /expected version 1\.2\.4 everywhere, got paceline-1\.2\.3\.tgz/],
+    [all, '1.2.3', /expected FOLDER --tag/],
+  ] as const) {
+    const { code, stderr, stdout } = await publish(t, tarballs(t, names), tag)
+    t.is(code, 1)
+    t.is(stdout, '', 'nothing is published')
+    t.regex(stderr, says)
+  }
+})
+
+test('a release has every platform, or fails', async (t) => {
+  const folder = temporaryFolder(t)
+  mkdirSync(join(folder, 'addons'))
+  const ended = await run(t, process.execPath, ['scripts/pack.mjs', '--all', '--artifacts', join(folder, 'addons')]).ended
+  t.not(ended.code, 0)
+  t.regex(ended.stderr, /expected .*paceline\.darwin-arm64\.node for a release, found none/)
+})
+
+test('release-build refuses a machine of another platform', async (t) => {
+  const other = process.platform === 'darwin' ? 'x86_64-unknown-linux-gnu' : 'aarch64-apple-darwin'
+  const { code, stderr } = await run(t, process.execPath, ['scripts/release-build.mjs', other, 'nowhere']).ended
+  t.is(code, 1)
+  t.regex(stderr, /expected a machine of .*, got one of /)
+})
+
+const range = (median: number) => ({ median, least: median - 0.1, most: median + 0.1 })
+const comparison = (ratio: number) => ({
+  rounds: 3, bytes: 1e9, limit: 0.85, ratio: range(ratio), base: { gbit: range(5), cpu: range(2) }, head: { gbit: range(5 * ratio), cpu: range(2) }, title: '[a link](http://example.com)',
+})
+
+/** As much of GitHub as the comment needs. */
+async function github(t: ExecutionContext, sha: string) {
+  const comments: { id: number; body: string; user: { type: string } }[] = []
+  const calls: string[] = []
+  const server = createServer((request, response) => {
+    void (async () => {
+      let text = ''
+      for await (const chunk of request) text += String(chunk)
+      const { method = '', url = '' } = request
+      calls.push(`${method} ${url.split('?')[0] ?? ''}`)
+      let answer: unknown = {}
+      if (url.includes('/pulls?')) answer = [{ number: 7, head: { sha } }]
+      else if (method === 'GET') answer = comments
+      else {
+        const { body } = JSON.parse(text) as { body: string }
+        const known = comments.find(({ id }) => url.endsWith(`/comments/${id}`))
+        if (known !== undefined) known.body = body
+        else comments.push({ id: comments.length + 1, body, user: { type: 'Bot' } })
+      }
+      response.setHeader('content-type', 'application/json').end(JSON.stringify(answer))
+    })()
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
+  return { comments, calls, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+}
+
+test('the comment of a benchmark is written once and then renewed, from numbers alone', async (t) => {
+  const sha = 'a'.repeat(40)
+  const { comments, calls, url } = await github(t, sha)
+  const folder = temporaryFolder(t)
+  const comment = async (content: unknown, head = sha) => {
+    writeFileSync(join(folder, 'comparison.json'), JSON.stringify(content))
+    const env = { GITHUB_API_URL: url, GITHUB_REPOSITORY: 'a/b', GITHUB_TOKEN: 'none', HEAD_SHA: head }
+    return run(t, process.execPath, ['scripts/bench-comment.mjs', folder], env).ended
+  }
+  t.is((await comment(comparison(1.01))).stdout, 'wrote the comment under #7\n')
+  t.regex(comments[0]?.body ?? '', /head ÷ base: 1\.01 \[0\.91 – 1\.11\]\*\*, as it should be/)
+  t.is((await comment(comparison(0.7))).stdout, 'renewed the comment under #7\n')
+  t.is(comments.length, 1)
+  t.regex(comments[0]?.body ?? '', /less than 0\.85: slower/)
+  t.notRegex(comments[0]?.body ?? '', /example\.com/)
+  const before = calls.length
+  const bad = await comment({ ...comparison(1), ratio: { median: '1 <img>', least: 1, most: 1 } })
+  t.is(bad.code, 1)
+  t.regex(bad.stderr, /expected numbers/)
+  t.is(calls.length, before, 'nothing was asked of GitHub')
+  t.regex((await comment(comparison(1), 'b'.repeat(40))).stdout, /no open pull request/)
+})
