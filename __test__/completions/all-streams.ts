@@ -80,6 +80,30 @@ test('a stream and its endpoint get the same entries; who comes later knows how 
   t.deepEqual(await all(local.completions()), [])
 })
 
+test('streams that were over before an iterator began do not count in it', async (t) => {
+  const { sender, peer, local, remote, receiver } = await joinStreams(t)
+  void (async () => {
+    for await (const stream of receiver) stream.resume().end()
+  })()
+  remote.resume()
+  remote.end()
+  local.resume()
+  const first = sender.completions()
+  await local.close()
+  await turns(5)
+  const later = sender.completions()
+  const next = peer.openStream()
+  next.resume()
+  await next.writer.write('x')
+  await next.close()
+  await sender.close()
+  const entries = await all(later)
+  t.true(entries.length > 0 && entries.every(({ streamId }) => streamId === next.id))
+  t.is(later.unrecorded, 0)
+  t.true((await all(first)).length > entries.length)
+  t.is(first.unrecorded, 1)
+})
+
 test('after a loop was left, streams are no longer recorded', async (t) => {
   const { sender, peer, senderDriver } = await joinStreams(t)
   const completions = sender.completions()
