@@ -100,7 +100,7 @@ for (const [name, call, message] of [
     // Nothing has happened to what it was called on.
     t.false(stream.destroyed)
     t.is(await Promise.race([sender.closed.then(() => 'closed'), Promise.resolve('open')]), 'open')
-    t.is(stream.stats.bytesWritten, 0)
+    t.is(stream.stats().bytesWritten, 0)
   })
 }
 

@@ -22,6 +22,7 @@ import {
   type PathSecret,
   type Stream,
 } from '../../packages/paceline/src/index.js'
+import { Network } from '../../packages/paceline/src/testing.js'
 import { ROOT, temporaryFolder } from '../e2e/helpers/cli.ts'
 import { joinStreams } from '../support/endpoints.js'
 
@@ -246,6 +247,11 @@ const PROVOCATIONS: Record<ErrorCode, Provoke> = {
     const reading = rejection(remote.chunks().next())
     await local.writer.write('x')
     return { isReal: false, error: await reading, like: { message: 'the worker thread panicked' } }
+  },
+  async ERR_PACELINE_TEST_LIMIT(t) {
+    const network = new Network({ seed: 1 })
+    t.teardown(() => network.close())
+    return real(rejection(network.runUntil(new Promise(() => undefined), { limit: 10 })))
   },
   async ABORT_ERR(t) {
     const { local } = await streams(t)
