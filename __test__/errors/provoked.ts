@@ -289,7 +289,7 @@ async function injectedTwice(t: ExecutionContext): Promise<Peer> {
   return sender.connect(LOCAL, port, { pathSecret })
 }
 
-const CLASSES: Record<string, typeof PacelineError | typeof AbortError> = { OptionError, EndpointError, PeerError, StreamError, AbortError }
+const CLASSES: Record<string, typeof PacelineError | typeof AbortError> = { PacelineError, OptionError, EndpointError, PeerError, StreamError, AbortError }
 
 for (const [code, provoke] of Object.entries(PROVOCATIONS)) {
   test.serial(`${code} can be provoked`, async (t) => {
