@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { wait } from './abort.js'
 import { Endpoint } from './endpoint.js'
-import { driverError, EndpointError, PacelineError } from './errors.js'
+import { driverError, EndpointError, type PacelineError } from './errors.js'
 import { loadAddon } from './native.js'
 import { NetworkDriver, type NativeEndpointOptions, type NativeNetwork, type NetworkStats } from './network-driver.js'
 import { linkSettings, networkSettings, type LinkOptions, type LinkSettings, type NetworkOptions } from './network-options.js'
@@ -152,7 +152,7 @@ export class Network {
   /**
    * Lets time pass until the promise is settled, and not longer; resolves or rejects as it does. A function is called first.
    *
-   * @throws {PacelineError} `ERR_PACELINE_TEST_LIMIT` it was not settled within the limit
+   * @throws {EndpointError} `ERR_PACELINE_TEST_LIMIT` it was not settled within the limit
    */
   async runUntil<T>(what: PromiseLike<T> | (() => PromiseLike<T> | T), options: RunUntilOptions = {}): Promise<T> {
     const limit = numberOption('options.limit', objectOption('options', options).limit, DEFAULT_LIMIT, 0, LONGEST_RUN, ' ms')
@@ -189,7 +189,7 @@ export class Network {
         run = {
           until: this.now + limit,
           reached: () => {
-            reject(new PacelineError('ERR_PACELINE_TEST_LIMIT', `what was waited for did not happen within ${limit} ms of virtual time`))
+            reject(new EndpointError('ERR_PACELINE_TEST_LIMIT', `what was waited for did not happen within ${limit} ms of virtual time`))
           },
           failed: reject,
         }
