@@ -62,7 +62,9 @@ test('a file of a whole stream reads back: every packet once, with times and fra
   await local.flush()
   const file = joinPath(folder(t), 'stream.sqlog')
   const began = performance.timeOrigin + performance.now()
-  const logged = local.qlog(createWriteStream(file), { title: 'upload 17', interval: 1 })
+  const out = createWriteStream(file)
+  const stored = new Promise((resolve) => out.once('close', resolve))
+  const logged = local.qlog(out, { title: 'upload 17', interval: 1 })
   const bytes = 300_000
   await local.writer.write(Buffer.alloc(bytes / 2))
   senderDriver.pathCounts = { path: 1, smoothedRttUs: 25_000, minRttUs: 10_000, congestionWindow: 15_000, pacingRateBps: 1e6 }
@@ -71,7 +73,7 @@ test('a file of a whole stream reads back: every packet once, with times and fra
   await local.writer.write(Buffer.alloc(bytes / 2))
   await local.close()
   const result = await logged
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  await stored
   const [header, events] = sequence(readFileSync(file, 'utf8'))
   t.like(header, { qlog_version: '0.3', qlog_format: 'JSON-SEQ', title: 'upload 17' })
   t.like(header.trace, { vantage_point: { type: 'client' }, common_fields: { time_format: 'relative', protocol_type: ['QUIC'] } })
