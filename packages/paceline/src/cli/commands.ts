@@ -2,7 +2,7 @@ import { doctorNotes, doctorOptions, doctorUsage, runDoctor } from './doctor.js'
 import { ExitCode, UsageError } from './faults.js'
 import { PLAIN_COLUMNS, beside, wrap } from './layout.js'
 import { describeOptions, parseOptions, type OptionSpecs } from './options.js'
-import { pathSecretNotes, refusePathOptions, runPathSecret, secretOptions } from './path-secret.js'
+import { pathSecretNote, refusePathOptions, runPathSecret, secretOptions } from './path-secret.js'
 import { perfClientOptions, perfClientUsage, runPerfClient } from './perf-client.js'
 import { perfServerOptions, perfServerUsage, runPerfServer } from './perf-server.js'
 import { recvNotes, recvOptions, recvUsage, runRecv } from './recv.js'
@@ -26,14 +26,14 @@ export const commands: Readonly<Record<string, Command>> = {
     summary: 'send files and folders to a receiver',
     usage: sendUsage,
     options: sendOptions,
-    notes: sendNotes,
+    notes: [...sendNotes, pathSecretNote],
     run: runSend,
   },
   recv: {
     summary: 'receive files into a folder',
     usage: recvUsage,
     options: recvOptions,
-    notes: recvNotes,
+    notes: [...recvNotes, pathSecretNote],
     run: runRecv,
   },
   secret: {

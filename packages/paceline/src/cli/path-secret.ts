@@ -11,10 +11,9 @@ export const pathSecretOptions: OptionSpecs = {
   role: { value: 'ROLE', help: 'with --path-secret-file: client here and server there, or the other way round' },
 }
 
-export const pathSecretNotes = `A path secret (for s2n-quic-dc, and for tests) serves one run on each side: who
-starts again with the same file repeats keys and nonces, and whoever recorded
-both runs reads them. Make one per run: paceline secret --path.
-`
+/** A paragraph of `--help`. */
+export const pathSecretNote =
+  'A path secret (for s2n-quic-dc, and for tests) serves one run on each side: who starts again with the same file repeats keys and nonces, and whoever recorded both runs reads them. Make one per run: paceline secret --path.'
 
 /** What `connect` or `listen` is given of them. */
 type Keys<P> = { readonly secret: Uint8Array[] } | { readonly pathSecret: P }

@@ -62,7 +62,7 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   const interrupt = onInterrupt()
   const host = values.get('host')
   const idleTimeout = idle('recv', values.get('idle-timeout'))
-  const endpoint = await listen(port, host, secret, idleTimeout)
+  const endpoint = await listen(port, host, keys, idleTimeout)
   const receiver = new Receiver(endpoint, folder, count, {
     json: switches.has('json'),
     quiet: switches.has('quiet'),
@@ -72,8 +72,8 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   return receiver.run(interrupt)
 }
 
-async function listen(port: number, host: string | undefined, secret: Uint8Array[], idleTimeout: number): Promise<Endpoint> {
-  const options = { port, secret, idleTimeout, ...(host !== undefined && { host }) }
+async function listen(port: number, host: string | undefined, keys: Awaited<ReturnType<typeof recvKeys>>, idleTimeout: number): Promise<Endpoint> {
+  const options = { port, ...keys, idleTimeout, ...(host !== undefined && { host }) }
   return Endpoint.listen(options).catch((error: unknown) => {
     const code = systemCode(error)
     if (code === undefined) throw error
