@@ -89,6 +89,12 @@ function tapPrinter() {
   }
 }
 
+/** One JSON object at the end: the differential test, and a row a case. */
+function countInterop(code, output) {
+  const { passed = 0, failed = 0, differential } = JSON.parse(output.trim().split('\n').findLast((line) => line.startsWith('{')) ?? '{}')
+  return tally(code, { passed: passed + Number(differential?.ok === true), failed, skipped: 0 })
+}
+
 const hasNextest = version('cargo', ['nextest', '--version']) !== undefined
 
 /** Tests of the selected crates, in parallel where nextest is installed. `all` is what nextest runs by itself. */
@@ -123,6 +129,8 @@ const steps = [
     env: { RUSTFLAGS: `${process.env.RUSTFLAGS ?? ''} --cfg loom`.trim() },
     count: countCargoTest,
   },
+  // Streams to and from s2n-quic-dc, in a workspace of its own.
+  { name: 'interop', command: node('scripts/interop.mjs', '--json'), count: countInterop },
   {
     name: 'boundary',
     command: [process.execPath, ['--expose-gc', '--test', '--test-reporter=tap', ...['boundary', 'teardown', 'transfer'].map((name) => `crates/node/tests/${name}.test.cjs`)]],

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { generateSecret, OptionError, type BindOptions } from '../../packages/paceline/src/index.js'
 import { duplexSettings, endpointSettings } from '../../packages/paceline/src/options.js'
-import { checkPathSecret } from '../../packages/paceline/src/path-secret.js'
+import { checkConnectPath } from '../../packages/paceline/src/path-secret.js'
 
 interface Documented {
   owner: string
@@ -59,7 +59,7 @@ function decide(owner: string, name: string, value: unknown): unknown {
   if (owner === 'DuplexOptions') return (duplexSettings({ [name]: value }) as Record<string, unknown>)[name]
   if (owner === 'BindOptions') return (endpointSettings({ [name]: value } as BindOptions, false) as unknown as Record<string, unknown>)[name]
   const exportSecret = generateSecret()
-  const { path } = checkPathSecret('options', { exportSecret, role: 'client', cipherSuite: 'aes-128-gcm', [name]: value }, false)
+  const path = checkConnectPath('options', { exportSecret, role: 'client', cipherSuite: 'aes-128-gcm', [name]: value })
   return (path as unknown as Record<string, unknown>)[name]
 }
 

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import test from 'ava'
 import { Endpoint, generateSecret, OptionError, type PathSecret } from '../../packages/paceline/src/index.js'
-import { checkPathSecret, checkPathSecrets } from '../../packages/paceline/src/path-secret.js'
+import { checkConnectPath, checkListenPaths } from '../../packages/paceline/src/path-secret.js'
 import { MemoryNetwork } from '../support/memory-driver.js'
 
 const exportSecret = generateSecret()
@@ -28,7 +28,7 @@ const wrong: [object, string][] = [
 ]
 for (const [options, message] of wrong) {
   test(message, (t) => {
-    const error = t.throws(() => checkPathSecret('options.pathSecret', { ...good, peerAddress, ...options }, true))
+    const error = t.throws(() => checkListenPaths('options.pathSecret', { ...good, peerAddress, ...options }))
     t.true(error instanceof OptionError)
     t.like(error, { code: 'ERR_PACELINE_OPTION', message: `options.pathSecret.${message}` })
   })
@@ -44,22 +44,21 @@ const secrets: [object, string][] = [
 ]
 for (const [options, message] of secrets) {
   test(message, (t) => {
-    const error = t.throws(() => checkPathSecret('options.pathSecret', { ...good, peerAddress, ...options }, true))
+    const error = t.throws(() => checkListenPaths('options.pathSecret', { ...good, peerAddress, ...options }))
     t.like(error, { name: 'OptionError', code: 'ERR_PACELINE_SECRET', message: `options.pathSecret.${message} ${HOW}` })
   })
 }
 
 test('defaults are those of the transport, and what is secret is copied', (t) => {
-  const { path, peerAddress: nobody } = checkPathSecret('pathSecret', good, false)
+  const path = checkConnectPath('pathSecret', good)
   t.like(path, {
     role: 'client', cipherSuite: 'aes-128-gcm', peerResetToken: undefined, firstKeyId: 0, remoteMaxData: 256 << 10, remoteMaxStreams: 1024,
     remoteIdleTimeout: 30_000, maxDatagramSize: 1472,
   })
-  t.is(nobody, undefined)
   t.not(path.exportSecret.buffer, exportSecret.buffer)
   t.deepEqual(Buffer.from(path.exportSecret), exportSecret)
-  t.throws(() => checkPathSecrets('pathSecret', []), { message: 'pathSecret: expected at least one path secret, got an array' })
-  t.throws(() => checkPathSecrets('pathSecret', [{ ...good, peerAddress }, good]), {
+  t.throws(() => checkListenPaths('pathSecret', []), { message: 'pathSecret: expected at least one path secret, got an array' })
+  t.throws(() => checkListenPaths('pathSecret', [{ ...good, peerAddress }, good]), {
     message: 'pathSecret[1].peerAddress: expected an object with address and port, got undefined',
   })
 })

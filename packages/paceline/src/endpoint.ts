@@ -25,7 +25,7 @@ import {
   type ListenOptions,
   type WaitOptions,
 } from './options.js'
-import { checkPathSecret, checkPathSecrets, wipe, type CheckedPath } from './path-secret.js'
+import { checkConnectPath, checkListenPaths, wipe, type ListenPath } from './path-secret.js'
 import type { Peer } from './peer.js'
 import { checkSecret } from './secret.js'
 import { Book, type EndpointStats, type StatsOptions } from './stats.js'
@@ -89,7 +89,7 @@ export class Endpoint implements AsyncIterable<Stream> {
     const pathSecret = (options as { pathSecret?: unknown } | undefined)?.pathSecret
     const settings = endpointSettings(options, listens, listens && pathSecret === undefined)
     if (!listens && pathSecret !== undefined) throw wrongOption('options.pathSecret', 'nothing here but in connect() or listen()', pathSecret)
-    const paths = pathSecret === undefined ? [] : checkPathSecrets('options.pathSecret', pathSecret)
+    const paths = pathSecret === undefined ? [] : checkListenPaths('options.pathSecret', pathSecret)
     try {
       const { address } = await resolve(settings.host, 0)
       // Peers with one of the secrets are let in only by an endpoint that listens.
@@ -98,7 +98,7 @@ export class Endpoint implements AsyncIterable<Stream> {
       await endpoint.#injectAll(paths)
       return endpoint
     } finally {
-      paths.forEach(wipe)
+      for (const { path } of paths) wipe(path)
     }
   }
 
@@ -134,14 +134,14 @@ export class Endpoint implements AsyncIterable<Stream> {
     const maxBitrate = bitrateOption('options.maxBitrate', given.maxBitrate)
     const signal = signalOption('options.signal', given.signal)
     // Copied before the wait: what happens to the caller's bytes meanwhile is the caller's business.
-    const checked = injects ? checkPathSecret('options.pathSecret', given.pathSecret, false) : undefined
+    const path = injects ? checkConnectPath('options.pathSecret', given.pathSecret) : undefined
     try {
       const address = await this.#reach(host, name, signal)
-      return checked === undefined
+      return path === undefined
         ? this.#core.connect(address, checkedPort, { secrets, handshakeTimeout, maxBitrate, signal })
-        : this.#core.inject(address, checkedPort, { path: checked.path, handshakeTimeout, maxBitrate, signal })
+        : this.#core.inject(address, checkedPort, { path, handshakeTimeout, maxBitrate, signal })
     } finally {
-      if (checked !== undefined) wipe(checked)
+      if (path !== undefined) wipe(path)
     }
   }
 
@@ -158,10 +158,9 @@ export class Endpoint implements AsyncIterable<Stream> {
   }
 
   /** All of them or, if one is refused, no endpoint. */
-  async #injectAll(paths: readonly CheckedPath[]): Promise<void> {
+  async #injectAll(paths: readonly ListenPath[]): Promise<void> {
     try {
       for (const { path, peerAddress } of paths) {
-        if (peerAddress === undefined) throw new EndpointError('ERR_PACELINE_INTERNAL')
         await this.#core.inject(peerAddress.address, peerAddress.port, { path, handshakeTimeout: HANDSHAKE_TIMEOUT, maxBitrate: 0, signal: undefined })
       }
     } catch (error) {

@@ -51,11 +51,10 @@ export interface ListenPathSecret extends PathSecret {
   peerAddress: { readonly address: string; readonly port: number }
 }
 
-/** One that was checked: with copies of what is secret. {@link wipe} when the driver has it. */
-export interface CheckedPath {
-  path: DriverPath
-  /** Of `listen` only. */
-  peerAddress: { address: string; port: number } | undefined
+/** A path secret of `listen`, checked. */
+export interface ListenPath {
+  readonly path: DriverPath
+  readonly peerAddress: { readonly address: string; readonly port: number }
 }
 
 function secretBytes(name: string, value: unknown, length: number): Uint8Array {
@@ -73,14 +72,8 @@ function required<T>(name: string, expected: string, value: T | undefined): T {
   return value
 }
 
-/**
- * Checks a path secret of `connect` (`listens` false: host and port are the peer's address) or `listen`.
- *
- * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
- */
-export function checkPathSecret(name: string, value: unknown, listens: boolean): CheckedPath {
-  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) throw wrongOption(name, 'an object with exportSecret', typeof value === 'string' ? '…' : value)
-  const given = value as Partial<ListenPathSecret>
+/** Everything but the peer's address; the secrets are still the caller's. */
+function checkPath(name: string, given: Partial<PathSecret>): DriverPath {
   const exportSecret = secretBytes(`${name}.exportSecret`, given.exportSecret, EXPORT_BYTES)
   const different = new Set(exportSecret).size
   if (different < MIN_DIFFERENT_VALUES) throw refuse(`${name}.exportSecret`, 'random bytes', `a placeholder with ${different} different byte values`)
@@ -89,50 +82,74 @@ export function checkPathSecret(name: string, value: unknown, listens: boolean):
   const cipherSuite = choiceOption(
     `${name}.cipherSuite`, required(`${name}.cipherSuite`, suites.map((suite) => `'${suite}'`).join(' or '), given.cipherSuite), 'aes-128-gcm', suites,
   )
-  const token = given.peerResetToken === undefined ? undefined : secretBytes(`${name}.peerResetToken`, given.peerResetToken, TOKEN_BYTES)
-  const path: DriverPath = {
+  return {
     exportSecret,
     role,
     cipherSuite,
-    peerResetToken: token,
+    peerResetToken: given.peerResetToken === undefined ? undefined : secretBytes(`${name}.peerResetToken`, given.peerResetToken, TOKEN_BYTES),
     firstKeyId: integerOption(`${name}.firstKeyId`, given.firstKeyId, 0, 0, Number.MAX_SAFE_INTEGER),
     remoteMaxData: integerOption(`${name}.remoteMaxData`, given.remoteMaxData, 256 << 10, 1, Number.MAX_SAFE_INTEGER, ' (bytes)'),
     remoteMaxStreams: integerOption(`${name}.remoteMaxStreams`, given.remoteMaxStreams, 1_024, 0, 1 << 20),
     remoteIdleTimeout: numberOption(`${name}.remoteIdleTimeout`, given.remoteIdleTimeout, 30_000, 1_000, 600_000, ' ms'),
     maxDatagramSize: integerOption(`${name}.maxDatagramSize`, given.maxDatagramSize, 1_472, 1_200, 32_768, ' (bytes)'),
   }
-  const peerAddress = checkPeerAddress(`${name}.peerAddress`, given.peerAddress, listens)
-  // Copies only now, so that none is left behind by what is refused.
-  path.exportSecret = Uint8Array.from(exportSecret)
-  path.peerResetToken = token === undefined ? undefined : Uint8Array.from(token)
-  return { path, peerAddress }
 }
 
-/** One or a list of them, for `listen`. */
-export function checkPathSecrets(name: string, value: unknown): CheckedPath[] {
-  if (!Array.isArray(value)) return [checkPathSecret(name, value, true)]
+/** Only when nothing is refused any more, so that no copy is left behind. */
+function withCopies(path: DriverPath): DriverPath {
+  return {
+    ...path,
+    exportSecret: Uint8Array.from(path.exportSecret),
+    peerResetToken: path.peerResetToken === undefined ? undefined : Uint8Array.from(path.peerResetToken),
+  }
+}
+
+function pathObject(name: string, value: unknown): Partial<ListenPathSecret> {
+  if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) return value
+  throw wrongOption(name, 'an object with exportSecret', typeof value === 'string' ? '…' : value)
+}
+
+/**
+ * Checks a path secret of `connect`, whose host and port are the peer's address. With copies of what is secret: {@link wipe} when the
+ * driver has it.
+ *
+ * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
+ */
+export function checkConnectPath(name: string, value: unknown): DriverPath {
+  const given = pathObject(name, value)
+  const path = checkPath(name, given)
+  if (given.peerAddress !== undefined) throw wrongOption(`${name}.peerAddress`, 'nothing beside host and port', given.peerAddress)
+  return withCopies(path)
+}
+
+function checkListenPath(name: string, value: unknown): ListenPath {
+  const given = pathObject(name, value)
+  const path = checkPath(name, given)
+  const peerAddress = checkPeerAddress(`${name}.peerAddress`, given.peerAddress)
+  return { path: withCopies(path), peerAddress }
+}
+
+/** One of `listen` or a list of them, as {@link checkConnectPath} does it. */
+export function checkListenPaths(name: string, value: unknown): ListenPath[] {
+  if (!Array.isArray(value)) return [checkListenPath(name, value)]
   if (value.length === 0) throw wrongOption(name, 'at least one path secret', value)
-  const checked: CheckedPath[] = []
+  const checked: ListenPath[] = []
   try {
-    for (const [index, entry] of value.entries()) checked.push(checkPathSecret(`${name}[${index}]`, entry, true))
+    for (const [index, entry] of value.entries()) checked.push(checkListenPath(`${name}[${index}]`, entry))
   } catch (error) {
-    checked.forEach(wipe)
+    for (const { path } of checked) wipe(path)
     throw error
   }
   return checked
 }
 
 /** Overwrites the copies. */
-export function wipe({ path }: CheckedPath): void {
+export function wipe(path: DriverPath): void {
   path.exportSecret.fill(0)
   path.peerResetToken?.fill(0)
 }
 
-function checkPeerAddress(name: string, value: unknown, listens: boolean): CheckedPath['peerAddress'] {
-  if (!listens) {
-    if (value !== undefined) throw wrongOption(name, 'nothing beside host and port', value)
-    return undefined
-  }
+function checkPeerAddress(name: string, value: unknown): ListenPath['peerAddress'] {
   if (typeof value !== 'object' || value === null) throw wrongOption(name, 'an object with address and port', value)
   const { address, port } = value as { address?: unknown; port?: unknown }
   if (typeof address !== 'string' || isIP(address) === 0) throw wrongOption(`${name}.address`, 'an IP address', address)

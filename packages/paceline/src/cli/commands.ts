@@ -1,7 +1,8 @@
 import { doctorNotes, doctorOptions, doctorUsage, runDoctor } from './doctor.js'
 import { ExitCode, UsageError } from './faults.js'
 import { PLAIN_COLUMNS, beside, wrap } from './layout.js'
-import { describeOptions, type OptionSpecs } from './options.js'
+import { describeOptions, parseOptions, type OptionSpecs } from './options.js'
+import { pathSecretNote, refusePathOptions, runPathSecret, secretOptions } from './path-secret.js'
 import { perfClientOptions, perfClientUsage, runPerfClient } from './perf-client.js'
 import { perfServerOptions, perfServerUsage, runPerfServer } from './perf-server.js'
 import { recvNotes, recvOptions, recvUsage, runRecv } from './recv.js'
@@ -25,24 +26,29 @@ export const commands: Readonly<Record<string, Command>> = {
     summary: 'send files and folders to a receiver',
     usage: sendUsage,
     options: sendOptions,
-    notes: sendNotes,
+    notes: [...sendNotes, pathSecretNote],
     run: runSend,
   },
   recv: {
     summary: 'receive files into a folder',
     usage: recvUsage,
     options: recvOptions,
-    notes: recvNotes,
+    notes: [...recvNotes, pathSecretNote],
     run: runRecv,
   },
   secret: {
     summary: 'make a secret for both sides',
     usage: 'paceline secret > FILE',
-    options: { help: { help: 'this text' } },
+    options: secretOptions,
     notes: ['Prints one line: paceline1: and 32 random bytes in base64url. A file made with > gets mode 600.'],
     async run(args) {
-      if (args.length > 0) throw new UsageError(`expected no arguments, got ${args.join(' ')}`, 'secret')
-      runSecret()
+      const options = parseOptions('secret', secretOptions, args)
+      if (options.positionals.length > 0) throw new UsageError(`expected options only, got ${options.positionals.join(' ')}`, 'secret')
+      if (options.switches.has('path')) runPathSecret(options)
+      else {
+        refusePathOptions(options)
+        runSecret()
+      }
       return ExitCode.Ok
     },
   },

@@ -6,9 +6,9 @@ import { IncomingFile, type IncomingOptions } from './incoming.js'
 import { onInterrupt } from './interrupt.js'
 import { idle, integer, parseOptions, type OptionSpecs } from './options.js'
 import { paint, printable, say, sayJson, sayResult, size } from './output.js'
+import { pathSecretOptions, recvKeys } from './path-secret.js'
 import { DiskError, checkFolder } from './partial.js'
 import { Kind, ProtocolError, Verdict, type Answer, type FileHead } from './protocol.js'
-import { loadSecrets } from './secret.js'
 
 /** Files received at the same time; the next wait in the transport, which bounds them too. Each holds up to 2 MiB. */
 const MAX_FILES_AT_ONCE = 16
@@ -17,6 +17,7 @@ const INTERRUPTED_CLOSE_MS = 300
 
 export const recvOptions: OptionSpecs = {
   'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET); a line per rotation entry' },
+  ...pathSecretOptions,
   port: { value: 'PORT', help: 'the UDP port to listen on; 0 takes a free one' },
   host: { value: 'ADDRESS', help: 'the address to listen on (default: all)' },
   out: { value: 'DIR', help: 'the folder for what arrives, NAME.part until it is whole; "-" is stdout, for one file' },
@@ -37,7 +38,8 @@ export const recvNotes = [
 export const recvUsage = 'paceline recv --port PORT --secret-file FILE --out DIR'
 
 export async function runRecv(args: readonly string[]): Promise<number> {
-  const { switches, values, positionals } = parseOptions('recv', recvOptions, args)
+  const options = parseOptions('recv', recvOptions, args)
+  const { switches, values, positionals } = options
   if (positionals.length > 0) throw new UsageError(`expected options only, got ${positionals.join(' ')}`, 'recv')
   const required = (name: string): string => {
     const value = values.get(name)
@@ -53,14 +55,14 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   if (toStdout && countText !== undefined) throw new UsageError('expected --count or --out -, got both: stdout is for one file', 'recv')
   if (countText !== undefined && switches.has('once')) throw new UsageError('expected --count or --once, got both', 'recv')
   const count = countText !== undefined ? integer('recv', 'count', countText, 1, 1e9) : switches.has('once') || toStdout ? 1 : Number.POSITIVE_INFINITY
-  const secret = await loadSecrets(values.get('secret-file'))
+  const keys = await recvKeys(options)
   if (!toStdout) await checkFolder(folder)
   // Whoever reads a pipe may go: that is an error of a write, which is told, and none of the process.
   else process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   const host = values.get('host')
   const idleTimeout = idle('recv', values.get('idle-timeout'))
-  const endpoint = await listen(port, host, secret, idleTimeout)
+  const endpoint = await listen(port, host, keys, idleTimeout)
   const receiver = new Receiver(endpoint, folder, count, {
     json: switches.has('json'),
     quiet: switches.has('quiet'),
@@ -70,8 +72,8 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   return receiver.run(interrupt)
 }
 
-async function listen(port: number, host: string | undefined, secret: Uint8Array[], idleTimeout: number): Promise<Endpoint> {
-  const options = { port, secret, idleTimeout, ...(host !== undefined && { host }) }
+async function listen(port: number, host: string | undefined, keys: Awaited<ReturnType<typeof recvKeys>>, idleTimeout: number): Promise<Endpoint> {
+  const options = { port, ...keys, idleTimeout, ...(host !== undefined && { host }) }
   return Endpoint.listen(options).catch((error: unknown) => {
     const code = systemCode(error)
     if (code === undefined) throw error

@@ -11,16 +11,16 @@ const HOW_TO_MAKE_ONE = 'make one with: npx paceline secret > FILE'
 
 /** The secrets that a command was given: `--secret-file`, else `PACELINE_SECRET`. */
 export async function loadSecrets(file: string | undefined): Promise<Uint8Array[]> {
-  if (file !== undefined) return parseSecret(await readText(file), file)
+  if (file !== undefined) return parseSecret(await readSecretText(file, HOW_TO_MAKE_ONE), file)
   const text = process.env['PACELINE_SECRET']
   if (text !== undefined) return parseSecret(text, 'PACELINE_SECRET')
   throw new Fault(`expected --secret-file FILE or PACELINE_SECRET, got neither; ${HOW_TO_MAKE_ONE}`)
 }
 
 /** Unlike the library's reader it takes pipes (`--secret-file <(pass show s)`), is bounded, and warns on one line. */
-async function readText(path: string): Promise<string> {
+export async function readSecretText(path: string, howToMakeOne: string): Promise<string> {
   const handle = await open(path, 'r').catch((error: unknown) => {
-    throw new Fault(`expected a readable secret file, got ${path}: ${meaning(error)}; ${HOW_TO_MAKE_ONE}`)
+    throw new Fault(`expected a readable secret file, got ${path}: ${meaning(error)}; ${howToMakeOne}`)
   })
   try {
     const stats = await handle.stat()
@@ -36,16 +36,21 @@ async function readText(path: string): Promise<string> {
       if (bytesRead === 0) break
       length += bytesRead
     }
-    if (length > MAX_FILE_BYTES) throw new Fault(`expected a secret file of at most ${MAX_FILE_BYTES} bytes, got more in ${path}; ${HOW_TO_MAKE_ONE}`)
+    if (length > MAX_FILE_BYTES) throw new Fault(`expected a secret file of at most ${MAX_FILE_BYTES} bytes, got more in ${path}; ${howToMakeOne}`)
     return buffer.toString('utf8', 0, length)
   } finally {
     await handle.close()
   }
 }
 
-/** `paceline secret`: prints a new one. `> FILE` makes the file with the shell's mode, so it is narrowed here. */
+/** `paceline secret`: prints a new one. */
 export function runSecret(): void {
+  printSecret(formatSecret(generateSecret()))
+}
+
+/** `> FILE` makes the file with the shell's mode, so it is narrowed here. */
+export function printSecret(line: string): void {
   if (process.stdout.isTTY) say('keep it in a file that only you can read: npx paceline secret > FILE')
   else if (process.platform !== 'win32' && fstatSync(1).isFile()) fchmodSync(1, 0o600)
-  process.stdout.write(`${formatSecret(generateSecret())}\n`)
+  process.stdout.write(`${line}\n`)
 }

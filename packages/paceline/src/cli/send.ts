@@ -6,10 +6,10 @@ import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { address, bitrate, duration, idle, parseOptions, type OptionSpecs } from './options.js'
 import { paint, say, sayJson, sayResult, size } from './output.js'
+import { pathSecretOptions, sendKeys } from './path-secret.js'
 import { Progress, pathTail } from './progress.js'
 import { Kind } from './protocol.js'
 import { rounded, type CompletionCounts, type Report } from './report.js'
-import { loadSecrets } from './secret.js'
 import { listSources, type Listing } from './sources.js'
 import { Refused, Stopwatch, Transfer } from './transfer.js'
 
@@ -20,6 +20,7 @@ const DEFAULT_HANDSHAKE_MS = 10_000
 
 export const sendOptions: OptionSpecs = {
   'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET)' },
+  ...pathSecretOptions,
   'max-bitrate': { value: 'BPS', help: 'send at most so many bits per second: 500k, 100M, 2.5G' },
   'handshake-timeout': { value: 'TIME', help: 'give up when nobody answers: 500ms, 10s (default 10s)' },
   'idle-timeout': { value: 'TIME', help: 'give up when the receiver falls silent: 1s to 600s (default 10s)' },
@@ -47,7 +48,8 @@ const MAX_BYTES_AT_ONCE = 16 << 20
 const MOST_LINES = 20
 
 export async function runSend(args: readonly string[]): Promise<number> {
-  const { switches, values, positionals } = parseOptions('send', sendOptions, args)
+  const options = parseOptions('send', sendOptions, args)
+  const { switches, values, positionals } = options
   const [target, ...paths] = positionals
   if (target === undefined) throw new UsageError('expected HOST:PORT and at least one FILE, got neither', 'send')
   const { host, port } = address('send', target)
@@ -63,14 +65,14 @@ export async function runSend(args: readonly string[]): Promise<number> {
   if (name !== undefined && !paths.includes('-')) throw new UsageError('expected "-" (stdin) beside --name, got none', 'send')
   const quiet = switches.has('quiet')
   const json = switches.has('json')
-  const secret = await loadSecrets(values.get('secret-file'))
+  const keys = await sendKeys(options)
   const interrupt = onInterrupt()
   const listing = await listSources(paths, name ?? 'stdin', !switches.has('no-times'))
   const remote = await resolve(host)
   const endpoint = await Endpoint.bind({ host: remote.family === 6 ? '::' : '0.0.0.0', idleTimeout })
   let closeMs = CLOSE_MS
   try {
-    const peer = await endpoint.connect(remote.address, port, { ...connectOptions, secret, signal: interrupt })
+    const peer = await endpoint.connect(remote.address, port, { ...connectOptions, ...keys, signal: interrupt })
     const shipment = new Shipment(endpoint, peer, listing, { quiet, json, resumes: !switches.has('no-resume') }, interrupt)
     return await shipment.run()
   } catch (error) {
