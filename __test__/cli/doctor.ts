@@ -128,3 +128,24 @@ test.serial('an endpoint, a closed port, a silent one, a wrong secret, a name th
   t.is(wrong.facts.peer?.handshake?.code, 'ERR_PACELINE_HANDSHAKE_TIMEOUT')
   t.is(find(nameless, 'peer').status, 'problem')
 })
+
+test.serial('a path that swallows large datagrams without a word: what comes through is found', async (t) => {
+  const endpoint = await Endpoint.listen({ host: '127.0.0.1', port: 0, secret: await readSecretFile(writeSecret(temporaryFolder(t))) })
+  t.teardown(() => endpoint.close({ deadline: 0 }))
+  const [front, back] = [createSocket('udp4'), createSocket('udp4')]
+  for (const socket of [front, back]) await once(socket.bind(0, '127.0.0.1'), 'listening')
+  t.teardown(() => [front, back].forEach((socket) => socket.close()))
+  let asker = 0
+  let swallowed = 0
+  front.on('message', (datagram, { port }) => {
+    asker = port
+    if (datagram.length > 1300) swallowed++
+    else back.send(datagram, endpoint.address.port, '127.0.0.1')
+  })
+  back.on('message', (datagram) => front.send(datagram, asker, '127.0.0.1'))
+  const found = await diagnose(t, [`127.0.0.1:${front.address().port}`])
+  t.true(swallowed > 5, `${swallowed} were swallowed`)
+  t.like(found.facts.peer, { reached: 'answered', largestDatagram: 1252 })
+  t.like(find(found, 'peer.mtu'), { status: 'notice' })
+  t.is(find(found, 'peer.mtu').fix[0], 'Endpoint.bind({ maxDatagramSize: 1252 })')
+})

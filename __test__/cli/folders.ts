@@ -119,6 +119,7 @@ test.serial('stdin to a file, a file to stdout, a pipe through both', async (t) 
 
   const receiver = spawn(process.execPath, [CLI, 'recv', '--host', '127.0.0.1', '--port', '0', '--secret-file', secretFile, '--out', '-'], { stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => receiver.kill('SIGKILL'))
+  const closed = once(receiver, 'close')
   const chunks: Buffer[] = []
   receiver.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
   const port = await new Promise<number>((resolve) => {
@@ -128,7 +129,7 @@ test.serial('stdin to a file, a file to stdout, a pipe through both', async (t) 
     })
   })
   t.is((await pipeIn(port)).code, 0)
-  const [code] = (await once(receiver, 'close')) as [number]
+  const [code] = (await closed) as [number]
   t.is(code, 0)
   t.true(Buffer.concat(chunks).equals(content), 'nothing else is on stdout')
 })
