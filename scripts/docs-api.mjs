@@ -8,7 +8,7 @@ const OUT = join(root, 'target', 'docs', 'api')
 const PACKAGE = join(root, 'packages', 'paceline')
 // prettier-ignore
 const { code, output } = await run(process.execPath, [await tool('typedoc', 'bin/typedoc'),
-  '--options', join(root, 'tools', 'typedoc.json'), '--tsconfig', join(PACKAGE, 'tsconfig.json'), '--out', OUT, join(PACKAGE, 'src', 'index.ts')], { cwd: PACKAGE })
+  '--options', join(root, 'tools', 'typedoc.json'), '--tsconfig', join(PACKAGE, 'tsconfig.json'), '--out', OUT, join(PACKAGE, 'src', 'index.ts'), join(PACKAGE, 'src', 'testing.ts')], { cwd: PACKAGE })
 process.stderr.write(output)
 if (code === 0) process.stdout.write(`docs: wrote ${join('target', 'docs', 'api', 'index.html')}\n`)
 process.exitCode = code

@@ -4,9 +4,13 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { root } from './run.mjs'
 
+const BELOW_NODE = ['pool', 'wheel', 'pacer', 'wire', 'handshake', 'transport', 'udp']
+
 /** What has been compiled, and how. A predicate that holds in one of these worlds has been seen by a compiler. */
 const COMPILED = [
   { name: 'linux x64 gnu', crates: 'all', flags: ['unix', 'debug_assertions', 'target_family = "unix"', 'target_os = "linux"', 'target_env = "gnu"', 'target_arch = "x86_64"', 'target_pointer_width = "64"'] },
+  { name: 'Windows x64, checked', crates: BELOW_NODE, flags: ['windows', 'target_family = "windows"', 'target_os = "windows"', 'target_env = "msvc"', 'target_arch = "x86_64"', 'target_pointer_width = "64"'] },
+  { name: 'macOS arm64, checked', crates: BELOW_NODE, flags: ['unix', 'target_family = "unix"', 'target_os = "macos"', 'target_vendor = "apple"', 'target_arch = "aarch64"', 'target_pointer_width = "64"'] },
   { name: 'wasm32-wasip1', crates: ['pool', 'wheel', 'pacer', 'wire', 'handshake', 'transport', 'sim'], flags: ['target_os = "wasi"', 'target_family = "wasm"', 'target_arch = "wasm32"', 'target_pointer_width = "32"'] },
 ]
 
@@ -126,8 +130,8 @@ const TIERS = [
   ['linux x64, glibc', 'paceline-linux-x64-gnu', '1', 'built, tested and measured on every change'],
   ['linux x64, musl', 'paceline-linux-x64-musl', '2', 'the same sources as tier 1; built by the release workflow, not run yet'],
   ['linux arm64, glibc and musl', 'paceline-linux-arm64-gnu, -musl', '2', 'the same sources as tier 1; built by the release workflow, not run yet'],
-  ['macOS arm64, x64', 'paceline-darwin-arm64, -x64', '3', 'portable socket (no GSO), tested on Linux through the feature `portable`; not compiled yet'],
-  ['Windows x64, arm64', 'paceline-win32-x64-msvc, -arm64-msvc', '3', 'portable socket, tested on Linux through the feature `portable`; not compiled yet'],
+  ['macOS arm64, x64', 'paceline-darwin-arm64, -x64', '3', 'portable socket (no GSO), tested on Linux through the feature `portable`; type-checked, but for `node`; not run yet'],
+  ['Windows x64, arm64', 'paceline-win32-x64-msvc, -arm64-msvc', '3', 'portable socket, tested on Linux through the feature `portable`; type-checked, but for `node`; not run yet'],
   ['wasm32-wasip1', '–', '–', 'everything but `udp` and `node` compiles (RustCrypto); no package'],
 ]
 
@@ -144,6 +148,11 @@ export function platformsPage(tried) {
       const rows = list.filter((cfg) => cfg.file === file)
       return `### \`${file}\`\n\n| predicate | what it guards |\n|---|---|\n${rows.map(({ predicate, guarded }) => `| ${code(predicate)} | ${code(guarded)} |`).join('\n')}\n`
     })
+  /** Everything that holds nowhere on the one platform where tests run. */
+  const notRun = (list) => {
+    const elsewhere = list.filter((cfg) => !cfg.macro && compiledIn(cfg).length > 0 && !compiledIn(cfg).includes(COMPILED[0].name))
+    return `## Type-checked, never run\n\nThese ${elsewhere.length} branches belong to other platforms, and no test has run there.\n\n${byFile(elsewhere).join('\n')}`
+  }
   return `<!-- Made from the sources by \`npm run docs\` (scripts/platforms.mjs). -->
 # Platforms
 
@@ -159,11 +168,12 @@ ${tried.trim()}
 ## What no machine has compiled yet
 
 ${cfgs.length} places in the sources depend on the platform. ${seen} of them have been compiled (${COMPILED.map(({ name }) => name).join(', ')}), ${unrun.length} are
-\`cfg!\` expressions, whose every branch is compiled everywhere and run on its platform only, and these ${unseen.length} no compiler has seen. A test compares this page
-with the sources.
+\`cfg!\` expressions, whose every branch is compiled everywhere and run on its platform only, and ${unseen.length === 0 ? 'none is left that no compiler has seen' : `these ${unseen.length} no compiler has seen`}. What counts is the
+predicate, not the text behind it: what is written behind one later may be wrong there all the same. A test compares this page with the sources.
 
 ${byFile(unseen).join('\n')}
-## Compiled, not run
+${notRun(cfgs)}
+## Expressions with both branches compiled
 
 ${byFile(unrun).join('\n')}`
 }

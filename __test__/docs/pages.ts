@@ -19,6 +19,8 @@ test('the scan finds every kind of cfg, and knows what has been compiled', (t) =
     'fn attribute() {}',
     '#[cfg(any(target_os = "linux", feature = "portable"))]',
     'fn here() {}',
+    '#[cfg(target_os = "freebsd")]',
+    'fn nowhere() {}',
   ].join('\n')
   const found = cfgsOf('crates/udp/src/x.rs', source)
   t.deepEqual(
@@ -28,11 +30,12 @@ test('the scan finds every kind of cfg, and knows what has been compiled', (t) =
       [5, 'windows', 'let x = if cfg!(windows) { 1 } else { 2 };'],
       [6, 'target_vendor = "apple"', 'fn attribute() {}'],
       [8, 'any(target_os = "linux", feature = "portable")', 'fn here() {}'],
+      [10, 'target_os = "freebsd"', 'fn nowhere() {}'],
     ],
   )
   t.deepEqual(
     found.map((cfg) => compiledIn(cfg).length > 0),
-    [false, false, false, true],
+    [true, true, true, true, false],
   )
 })
 

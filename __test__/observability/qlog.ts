@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createWriteStream, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join as joinPath } from 'node:path'
@@ -63,7 +64,7 @@ test('a file of a whole stream reads back: every packet once, with times and fra
   const file = joinPath(folder(t), 'stream.sqlog')
   const began = performance.timeOrigin + performance.now()
   const out = createWriteStream(file)
-  const stored = new Promise((resolve) => out.once('close', resolve))
+  const stored = once(out, 'close')
   const logged = local.qlog(out, { title: 'upload 17', interval: 1 })
   const bytes = 300_000
   await local.writer.write(Buffer.alloc(bytes / 2))

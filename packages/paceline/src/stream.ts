@@ -231,7 +231,7 @@ export class Stream extends Duplex {
     this.setPriority(priority)
   }
 
-  /** As setting {@link priority}. */
+  /** As setting {@link Stream.priority}. */
   setPriority(priority: number): void {
     const checked = priorityOption('priority', requiredOption('priority', 'an integer from 1 to 7', priority))
     if (checked === this.#priority) return
