@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { Endpoint, generateSecret, type BindOptions, type ConnectOptions } from '../../packages/paceline/src/index.js'
 
@@ -41,7 +42,7 @@ test.serial('what the addon counts is complete and adds up', async (t) => {
   for (const of of [ours, path]) {
     t.is(of.pacingErrorUs.count, of.sent)
     t.is(of.gsoSegments.count, of.sent)
-    t.true(of.trainPackets.sum <= of.gsoSegments.sum && of.trainPackets.sum + 256 > of.gsoSegments.sum)
+    t.true(of.trainPackets.sum <= of.gsoSegments.sum)
     t.true(of.pacingErrorUs.p50 > 0 && of.pacingErrorUs.p99 >= of.pacingErrorUs.p50 && of.pacingErrorUs.sum > 0)
   }
   t.is(path.packetsSent, path.gsoSegments.sum)
@@ -61,6 +62,11 @@ test.serial('what the addon counts is complete and adds up', async (t) => {
   t.is(counts.bytesRetransmitted, ours.bytesRetransmitted)
   const since = sender.stats({ since: before })
   t.is(since.transmissions, ours.transmissions - before.transmissions)
+  // The newest train counts when the next begins; how long one gets on a fast loopback, nobody knows.
+  await sleep(50)
+  await transfer(64 << 10)
+  t.true(sender.stats().trainPackets.sum >= ours.gsoSegments.sum)
+  const { transmissions } = sender.stats()
   await sender.close()
-  t.like(sender.stats(), { streams: 0, paths: 0, transmissions: ours.transmissions })
+  t.like(sender.stats(), { streams: 0, paths: 0, transmissions })
 })

@@ -30,6 +30,7 @@ const _: () = assert!(!paceline_transport::PLANTED, "bugs for the simulator to f
 mod clock;
 mod commands;
 mod config;
+#[cfg(not(loom))]
 mod doctor;
 mod doorbell;
 mod driver;
