@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import test from 'ava'
 import { AbortError, Endpoint, generateSecret, PacelineError } from '../../packages/paceline/src/index.js'
-import { closed, join, joinStreams, readAll, state, turns } from '../support/endpoints.js'
+import { closed, join, joinStreams, listenerCount, readAll, state, turns } from '../support/endpoints.js'
 import { MemoryNetwork } from '../support/memory-driver.js'
 
 const KiB = 1024
@@ -153,10 +153,7 @@ test('signals are let go: no listener is left on a signal that lives long', asyn
   const { local, remote } = await joinStreams(t)
   const controller = new AbortController()
   const { signal } = controller
-  let listeners = 0
-  const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)]
-  signal.addEventListener = (...args: Parameters<typeof add>) => ((listeners += 1), add(...args))
-  signal.removeEventListener = (...args: Parameters<typeof remove>) => ((listeners -= 1), remove(...args))
+  const listeners = listenerCount(signal)
   const reading = (async () => {
     for await (const chunk of remote.chunks({ signal })) t.true(chunk.length > 0)
   })()
@@ -167,7 +164,7 @@ test('signals are let go: no listener is left on a signal that lives long', asyn
   await local.writer.end({ signal })
   await reading
   await local.close({ signal })
-  t.is(listeners, 0)
+  t.is(listeners(), 0)
 })
 
 test('one signal for everything is one listener', async (t) => {

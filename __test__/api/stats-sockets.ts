@@ -1,18 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import { Endpoint, generateSecret, type BindOptions, type ConnectOptions } from '../../packages/paceline/src/index.js'
+import type { BindOptions, ConnectOptions } from '../../packages/paceline/src/index.js'
+import { joinSockets } from '../support/endpoints.js'
 
-const LOCAL = '127.0.0.1'
 
 /** Two endpoints on loopback; `transfer` sends so many bytes and waits until they are acknowledged. */
 async function pair(t: ExecutionContext, bind: BindOptions = {}, connect: ConnectOptions = {}) {
-  const secret = generateSecret()
-  const receiver = await Endpoint.listen({ host: LOCAL, port: 0, secret })
-  const sender = await Endpoint.bind({ host: LOCAL, ...bind })
-  t.teardown(() => {
-    sender.destroy()
-    receiver.destroy()
-  })
+  const { sender, receiver, peer } = await joinSockets(t, { bind, connect })
   const reading = (async () => {
     for await (const stream of receiver) {
       stream.resume()
@@ -20,7 +14,6 @@ async function pair(t: ExecutionContext, bind: BindOptions = {}, connect: Connec
     }
   })()
   void reading
-  const peer = await sender.connect(LOCAL, receiver.address.port, { secret, ...connect })
   const transfer = async (bytes: number) => {
     const stream = peer.openStream()
     stream.resume()

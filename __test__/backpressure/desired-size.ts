@@ -1,12 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { Endpoint, generateSecret } from 'paceline'
+import { joinSockets } from '../support/endpoints.js'
 
 test('desiredSize comes back for a writer that only asks and never waits', async (t) => {
-  const secret = generateSecret()
-  const receiver = await Endpoint.listen({ host: '127.0.0.1', port: 0, secret })
-  const sender = await Endpoint.bind({ host: '127.0.0.1', sendBufferBytes: 64 << 10 })
-  t.teardown(async () => Promise.all([sender.close(), receiver.close()]))
+  const { receiver, peer } = await joinSockets(t, { bind: { sendBufferBytes: 64 << 10 } })
   let received = 0
   const reading = (async () => {
     for await (const stream of receiver) {
@@ -15,7 +12,6 @@ test('desiredSize comes back for a writer that only asks and never waits', async
       return
     }
   })()
-  const peer = await sender.connect('127.0.0.1', receiver.address.port, { secret })
   const stream = peer.openStream()
   const line = Buffer.alloc(1000)
   let written = 0

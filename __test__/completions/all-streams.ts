@@ -1,6 +1,6 @@
 import test from 'ava'
-import { Endpoint, generateSecret, type Completion, type Completions } from '../../packages/paceline/src/index.js'
-import { joinStreams, turns } from '../support/endpoints.js'
+import type { Completion, Completions } from '../../packages/paceline/src/index.js'
+import { joinSockets, joinStreams, turns } from '../support/endpoints.js'
 
 async function all(completions: Completions): Promise<Completion[]> {
   const entries: Completion[] = []
@@ -118,17 +118,10 @@ test('after a loop was left, streams are no longer recorded', async (t) => {
 })
 
 test.serial("on real sockets: a hundred streams' entries are the worker's transmissions, in order", async (t) => {
-  const secret = generateSecret()
-  const receiver = await Endpoint.listen({ host: '127.0.0.1', port: 0, secret })
-  const sender = await Endpoint.bind({ host: '127.0.0.1' })
-  t.teardown(() => {
-    sender.destroy()
-    receiver.destroy()
-  })
+  const { sender, receiver, peer } = await joinSockets(t)
   void (async () => {
     for await (const stream of receiver) stream.resume().end()
   })()
-  const peer = await sender.connect('127.0.0.1', receiver.address.port, { secret })
   const early = peer.openStream()
   early.resume()
   await early.writer.write(Buffer.alloc(100_000))

@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import { Endpoint, generateSecret, type Peer, type Stream } from '../../packages/paceline/src/index.js'
-import { readAll } from '../support/endpoints.js'
+import type { Endpoint, Peer, Stream } from '../../packages/paceline/src/index.js'
+import { joinSockets, listenerCount, readAll } from '../support/endpoints.js'
 import { collectUntil } from '../support/gc.js'
 
 /** Longer than a stream is held for good. */
@@ -18,19 +18,12 @@ interface Pair {
 }
 
 async function pair(t: ExecutionContext): Promise<Pair> {
-  const secret = generateSecret()
-  const receiver = await Endpoint.listen({ host: '127.0.0.1', port: 0, secret, maxIncomingStreams: 2_000 })
-  const sender = await Endpoint.bind({ host: '127.0.0.1' })
-  t.teardown(() => {
-    sender.destroy()
-    receiver.destroy()
-  })
+  const joined = await joinSockets(t, { listen: { maxIncomingStreams: 2_000 } })
   const accepted: Stream[] = []
   void (async () => {
-    for await (const stream of receiver) accepted.push(stream)
+    for await (const stream of joined.receiver) accepted.push(stream)
   })()
-  const peer = await sender.connect('127.0.0.1', receiver.address.port, { secret })
-  return { receiver, sender, peer, accepted }
+  return { ...joined, accepted }
 }
 
 test.serial('R14: 1,000 streams that are forgotten without an end are collected and reset', async (t) => {
@@ -51,17 +44,10 @@ test.serial('R14: 1,000 streams that are forgotten without an end are collected 
 })
 
 test.serial('R14: accepted and forgotten, with bytes unread', async (t) => {
-  const secret = generateSecret()
-  const receiver = await Endpoint.listen({ host: '127.0.0.1', port: 0, secret })
-  const sender = await Endpoint.bind({ host: '127.0.0.1' })
-  t.teardown(() => {
-    sender.destroy()
-    receiver.destroy()
-  })
+  const { receiver, peer } = await joinSockets(t)
   void (async () => {
     for await (const _ of receiver);
   })()
-  const peer = await sender.connect('127.0.0.1', receiver.address.port, { secret })
   const streams = Array.from({ length: 50 }, () => peer.openStream())
   for (const stream of streams) await stream.writer.write('unread')
   // The loop itself holds the last one.
@@ -143,14 +129,11 @@ test.serial('a signal that lives on does not keep the streams it was given to', 
   const { sender, peer } = await pair(t)
   const controller = new AbortController()
   const { signal } = controller
-  let listeners = 0
-  const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)]
-  signal.addEventListener = (...args: Parameters<typeof add>) => ((listeners += 1), add(...args))
-  signal.removeEventListener = (...args: Parameters<typeof remove>) => ((listeners -= 1), remove(...args))
+  const listeners = listenerCount(signal)
   await (async () => {
     for (let count = 0; count < 10; count += 1) await peer.openStream({ signal }).writer.write('x')
   })()
-  t.is(listeners, 1)
-  t.true(await collectUntil(() => listeners === 0))
+  t.is(listeners(), 1)
+  t.true(await collectUntil(() => listeners() === 0))
   t.is(sender.stats().streams, 0)
 })

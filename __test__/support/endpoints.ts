@@ -1,5 +1,5 @@
 import type { ExecutionContext } from 'ava'
-import { Endpoint, generateSecret, type BindOptions, type OpenStreamOptions, type Peer, type Stream } from '../../packages/paceline/src/index.js'
+import { Endpoint, generateSecret, type BindOptions, type ConnectOptions, type OpenStreamOptions, type Peer, type Stream } from '../../packages/paceline/src/index.js'
 import { MemoryNetwork, type MemoryDriver, type MemoryNetworkOptions } from './memory-driver.js'
 
 export interface Joined {
@@ -53,6 +53,32 @@ export async function joinStreams(
   const chunks = remote.chunks()
   await chunks.next()
   return { ...joined, local, remote }
+}
+
+/** Two endpoints over real sockets, the handshake made. Closed after the test; who opens streams says who takes them. */
+export async function joinSockets(
+  t: ExecutionContext,
+  options: { listen?: Omit<BindOptions, 'port' | 'secret'>; bind?: BindOptions; connect?: ConnectOptions } = {},
+): Promise<{ sender: Endpoint; receiver: Endpoint; peer: Peer }> {
+  const host = '127.0.0.1'
+  const secret = generateSecret()
+  const receiver = await Endpoint.listen({ host, port: 0, secret, ...options.listen })
+  const sender = await Endpoint.bind({ host, ...options.bind })
+  t.teardown(() => {
+    sender.destroy()
+    receiver.destroy()
+  })
+  const peer = await sender.connect(host, receiver.address.port, { secret, ...options.connect })
+  return { sender, receiver, peer }
+}
+
+/** How many listeners a signal has, from now on. */
+export function listenerCount(signal: AbortSignal): () => number {
+  let listeners = 0
+  const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)]
+  signal.addEventListener = (...args: Parameters<typeof add>) => ((listeners += 1), add(...args))
+  signal.removeEventListener = (...args: Parameters<typeof remove>) => ((listeners -= 1), remove(...args))
+  return () => listeners
 }
 
 /** The byte that makes a stream of `joinStreams` known; already read there. */

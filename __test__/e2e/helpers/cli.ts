@@ -8,6 +8,12 @@ import type { ExecutionContext } from 'ava'
 export const ROOT = process.cwd()
 const CLI = join(ROOT, 'packages', 'paceline', 'bin', 'paceline.js')
 
+/** Started and not ended yet: they end with this process, also when ava ends it before the teardowns ran. */
+const living = new Set<Running>()
+process.once('exit', () => {
+  for (const running of living) running.kill()
+})
+
 /** A process under test, in a group of its own, so that a test can count who is left of it. */
 export class Running {
   readonly child: ChildProcess
@@ -23,8 +29,10 @@ export class Running {
     this.child = spawn(command, args, { cwd: ROOT, detached: true, env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => this.#add('stdout', text))
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#add('stderr', text))
+    living.add(this)
     this.ended = new Promise((resolve) => {
       this.child.once('close', (code, signal) => {
+        if (!this.hasSurvivors) living.delete(this)
         resolve({ code, signal, stdout: this.stdout, stderr: this.stderr, milliseconds: performance.now() - this.begin })
       })
     })
@@ -49,6 +57,12 @@ export class Running {
   /** Sends a signal to the process and its children, as Ctrl-C on a terminal does. */
   signal(name: NodeJS.Signals): void {
     if (this.child.pid !== undefined) process.kill(-this.child.pid, name)
+  }
+
+  /** Ends who is left of its group. */
+  kill(): void {
+    living.delete(this)
+    if (this.hasSurvivors) this.signal('SIGKILL')
   }
 
   /** Whether anybody of its group still runs. */
@@ -94,9 +108,7 @@ export interface Ended {
 /** Starts a process that does not outlive the test. */
 export function run(t: ExecutionContext, command: string, args: readonly string[], env?: NodeJS.ProcessEnv): Running {
   const running = new Running(command, args, env)
-  t.teardown(() => {
-    if (running.hasSurvivors) running.signal('SIGKILL')
-  })
+  t.teardown(() => running.kill())
   return running
 }
 

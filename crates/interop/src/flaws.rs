@@ -5,8 +5,8 @@ use crate::{
     matrix::fresh_secret,
     proxy::{Proxy, Script, Way},
     report::{Row, row},
-    scene::{ANSWER, IDLE_MS, LONG, MTU, Scene, Seen, UP, WINDOW, text},
-    upstream::{Entry, Upstream},
+    scene::{ANSWER, IDLE_MS, LONG, Scene, Seen, UP, client_of, text},
+    upstream::Upstream,
 };
 use paceline_transport::wire::{
     Role, Suite,
@@ -73,22 +73,9 @@ async fn late_to_us(upstream: &Arc<Upstream>) -> Seen {
 
 /// What makes the row above one that can fail.
 async fn late_to_them(upstream: &Arc<Upstream>) -> Seen {
-    let client = Upstream::start(b"a client's reset key").map_err(text)?;
+    let (client, name) = client_of(upstream, fresh_secret(), Suite::Aes128GcmSha256)?;
     let (script, overtaken) = one_late();
     let front = Proxy::scripted(upstream.acceptor().map_err(text)?, script).await.map_err(text)?;
-    let name = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(text)?;
-    let entry = Entry {
-        export: fresh_secret(),
-        suite: Suite::Aes128GcmSha256,
-        role: Role::Server,
-        remote: name,
-        our_token: [0; 16],
-        window: WINDOW,
-        mtu: MTU,
-        idle_timeout_ms: IDLE_MS,
-    };
-    upstream.register(&entry).map_err(text)?;
-    client.register(&Entry { role: Role::Client, ..entry }).map_err(text)?;
     let mut stream = client.open(name, front.address).await.map_err(text)?;
     let writer = tokio::spawn(async move {
         let written = stream.write_all(&vec![0x33; UP]).await;

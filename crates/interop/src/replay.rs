@@ -7,12 +7,11 @@ use crate::{
     nonces::Nonces,
     proxy::{Proxy, Way},
     report::{Row, row},
-    scene::{ANSWER, COPIES, DOWN, IDLE_MS, LONG, MTU, Scene, Seen, UP, WINDOW, text},
-    upstream::{Entry, Upstream},
+    scene::{ANSWER, COPIES, DOWN, LONG, Scene, Seen, UP, client_of, text},
+    upstream::Upstream,
 };
 use paceline_transport::wire::{Opener, PathSecret, Role, Suite};
 use std::{
-    net::UdpSocket,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -92,23 +91,9 @@ async fn during_life(upstream: &Arc<Upstream>, suite: Suite, role: Role) -> Seen
 /// Upstream as the server, under the same replay: it does repeat numbers, and [`Nonces`] sees it.
 async fn upstream_repeats(upstream: &Arc<Upstream>) -> Seen {
     let (suite, role) = (Suite::Aes128GcmSha256, Role::Server);
-    let client = Upstream::start(b"a client's reset key").map_err(text)?;
-    let front = Proxy::recording(upstream.acceptor().map_err(text)?).await.map_err(text)?;
-    // A name under which each finds the other's secret; nothing is sent there.
-    let name = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(text)?;
     let export = fresh_secret();
-    let entry = Entry {
-        export,
-        suite,
-        role,
-        remote: name,
-        our_token: [0; 16],
-        window: WINDOW,
-        mtu: MTU,
-        idle_timeout_ms: IDLE_MS,
-    };
-    upstream.register(&entry).map_err(text)?;
-    client.register(&Entry { role: role.peer(), ..entry }).map_err(text)?;
+    let (client, name) = client_of(upstream, export, suite)?;
+    let front = Proxy::recording(upstream.acceptor().map_err(text)?).await.map_err(text)?;
     let mut stream = client.open(name, front.address).await.map_err(text)?;
     stream.write_all(b"hello").await.map_err(text)?;
     stream.shutdown().await.map_err(text)?;

@@ -37,6 +37,30 @@ pub(crate) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// A second endpoint of upstream's that opens to the first, which is the server of the path secret. The address is the name under
+/// which each finds the other's secret; nothing is sent there.
+pub(crate) fn client_of(
+    upstream: &Upstream,
+    export: [u8; 32],
+    suite: Suite,
+) -> Result<(Upstream, SocketAddr), String> {
+    let client = Upstream::start(b"a client's reset key").map_err(text)?;
+    let name = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(text)?;
+    let entry = Entry {
+        export,
+        suite,
+        role: Role::Server,
+        remote: name,
+        our_token: [0; 16],
+        window: WINDOW,
+        mtu: MTU,
+        idle_timeout_ms: IDLE_MS,
+    };
+    upstream.register(&entry).map_err(text)?;
+    client.register(&Entry { role: Role::Client, ..entry }).map_err(text)?;
+    Ok((client, name))
+}
+
 /// One stream of upstream's to a server of ours, over wires that remember.
 pub(crate) struct Scene {
     pub(crate) upstream: Arc<Upstream>,

@@ -10,7 +10,7 @@ use crate::{
     injected::DriverInjectOptions,
     live,
     news::{Drain, MIN_RING_ELEMENTS, News, NoRoom, tell_fallbacks},
-    options::{self, DriverConnectOptions, DriverOptions, LocalAddress, NativeLiveness, RemoteAddress},
+    options::{DriverConnectOptions, DriverOptions, LocalAddress, NativeLiveness, RemoteAddress},
     ring::Ring,
     stats::{DriverPathStats, DriverStats},
     teardown::{EndsWithEnvironment, Hook},
@@ -234,13 +234,7 @@ impl NativeDriver {
     ) -> Result<()> {
         commands::opened(peer).map_err(|_| error(Code::Internal, format_args!("peer {peer} is not odd")))?;
         let remote = self.reachable(&address, port)?;
-        let command = Command::Connect {
-            peer,
-            remote,
-            secrets: options::secrets(&options.secrets)?,
-            handshake_timeout_ns: config::ns(options.handshake_timeout),
-            max_rate: commands::max_rate(options.max_bitrate as u64),
-        };
+        let command = options.command(peer, remote)?;
         self.with_open(|open| {
             open.news.peers_mut().connecting(peer, remote);
             open.commands.push(command);
@@ -365,15 +359,8 @@ impl NativeDriver {
     /// An address that this socket reaches.
     fn reachable(&self, address: &str, port: u32) -> Result<SocketAddr> {
         let remote = socket_addr(address, port, 1)?;
-        if remote.is_ipv4() == self.shell.0.borrow().local.is_ipv4() {
-            return Ok(remote);
-        }
-        let local = self.address();
-        let message = format_args!(
-            "{address}: the socket is bound to {} and reaches only {}",
-            local.address, local.family
-        );
-        Err(error(Code::Option, message))
+        reaches(self.shell.0.borrow().local, remote)?;
+        Ok(remote)
     }
 
     fn set_referred(&self, env: Env, referred: bool) {
@@ -416,6 +403,20 @@ pub(crate) fn lent<'a>(
 /// `Option` would become null.
 pub(crate) fn or_undefined<T>(value: Option<T>) -> Either<T, ()> {
     value.map_or(Either::B(()), Either::A)
+}
+
+/// A socket reaches only addresses of its own family.
+pub(crate) fn reaches(local: SocketAddr, remote: SocketAddr) -> Result<()> {
+    if local.is_ipv4() == remote.is_ipv4() {
+        return Ok(());
+    }
+    let message = format_args!(
+        "{}: the socket is bound to {} and reaches only {}",
+        config::address_text(remote),
+        config::address_text(local),
+        config::family(local.ip())
+    );
+    Err(error(Code::Option, message))
 }
 
 pub(crate) fn socket_addr(address: &str, port: u32, lowest: u16) -> Result<SocketAddr> {

@@ -1,13 +1,14 @@
 //! Objects that cross the border as they are. Field names become camelCase; units are in `packages/paceline/src/driver.ts`.
 
 use crate::{
-    config::Numbers,
+    commands,
+    config::{self, Numbers},
     errors::{Code, Result, error},
 };
 use napi::bindgen_prelude::{Function, Uint8ArraySlice};
 use napi_derive::napi;
-use paceline_transport::{Algorithm, Config, handshake::Secret};
-use std::sync::Arc;
+use paceline_transport::{Algorithm, Config, app::Command, handshake::Secret};
+use std::{net::SocketAddr, sync::Arc};
 
 /// What `new NativeDriver()` takes.
 #[napi(object, object_to_js = false)]
@@ -126,6 +127,22 @@ pub(crate) struct DriverConnectOptions<'env> {
     pub handshake_timeout: f64,
     /// Bits per second, 0 for no cap.
     pub max_bitrate: f64,
+}
+
+impl DriverConnectOptions<'_> {
+    /// The command to make the handshake.
+    ///
+    /// # Errors
+    /// A secret is refused.
+    pub(crate) fn command(&self, peer: u32, remote: SocketAddr) -> Result<Command> {
+        Ok(Command::Connect {
+            peer,
+            remote,
+            secrets: secrets(&self.secrets)?,
+            handshake_timeout_ns: config::ns(self.handshake_timeout),
+            max_rate: commands::max_rate(self.max_bitrate as u64),
+        })
+    }
 }
 
 /// Where the socket is bound.

@@ -8,12 +8,12 @@
 use crate::{
     clock::Line,
     commands, config,
-    driver::{lent, or_undefined, socket_addr},
+    driver::{lent, or_undefined, reaches, socket_addr},
     errors::{self, Code, Result, error},
     injected::DriverInjectOptions,
     live,
     news::{Drain, News},
-    options::{self, DriverConnectOptions, DriverOptions, LocalAddress, RemoteAddress},
+    options::{DriverConnectOptions, DriverOptions, LocalAddress, RemoteAddress},
     ring::Ring,
     sim::{caught, seed_of},
     stats::{DriverPathStats, DriverStats},
@@ -31,7 +31,7 @@ use paceline_transport::{
     wire::{CredentialId, Role},
 };
 use paceline_udp::{Counters, InjectError, StartError};
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::collections::BTreeSet;
 
 const PPM: f64 = 1e6;
 /// As the system numbers it that this is built for.
@@ -282,17 +282,10 @@ impl NativeNetwork {
     ) -> Result<()> {
         commands::opened(peer).map_err(|_| error(Code::Internal, format_args!("peer {peer} is not odd")))?;
         let remote = socket_addr(&address, port, 1)?;
-        let secrets = options::secrets(&options.secrets)?;
+        let command = options.command(peer, remote)?;
         let Some((testbed, side)) = self.side(node)? else { return Ok(()) };
-        reachable(testbed.address(side.node), remote)?;
+        reaches(testbed.address(side.node), remote)?;
         side.news.peers_mut().connecting(peer, remote);
-        let command = Command::Connect {
-            peer,
-            remote,
-            secrets,
-            handshake_timeout_ns: config::ns(options.handshake_timeout),
-            max_rate: commands::max_rate(options.max_bitrate as u64),
-        };
         testbed.submit(side.node, &mut vec![command]);
         Ok(())
     }
@@ -313,7 +306,7 @@ impl NativeNetwork {
         let used = (path.credential_id(), path.role() == Role::Client);
         let is_new = !self.injected.contains(&used);
         let Some((testbed, side)) = self.side(node)? else { return Ok(()) };
-        reachable(testbed.address(side.node), remote)?;
+        reaches(testbed.address(side.node), remote)?;
         if !is_new {
             return Err(errors::inject_error(InjectError::Used));
         }
@@ -561,16 +554,4 @@ fn now(testbed: &Testbed, node: NodeId) -> Counted {
     endpoint.pool_peak_bytes = pool.peak_bytes as u64;
     endpoint.pool_capacity_bytes = pool.capacity_bytes as u64;
     Counted { endpoint, handshake }
-}
-
-fn reachable(local: SocketAddr, remote: SocketAddr) -> Result<()> {
-    if local.is_ipv4() == remote.is_ipv4() {
-        return Ok(());
-    }
-    let (local_text, family) = (config::address_text(local), config::family(local.ip()));
-    let message = format_args!(
-        "{}: the socket is bound to {local_text} and reaches only {family}",
-        config::address_text(remote)
-    );
-    Err(error(Code::Option, message))
 }

@@ -9,6 +9,13 @@ pub(crate) fn count(counter: &mut u64) {
     *counter = counter.saturating_add(1);
 }
 
+/// Adds the same to each: what an endpoint counts, its paths and streams count, too, and they end before it.
+pub(crate) fn add<const N: usize>(counters: [&mut u64; N], by: u64) {
+    for counter in counters {
+        *counter = counter.saturating_add(by);
+    }
+}
+
 /// Received datagrams that changed nothing, by reason. What the handshake drops, it counts itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {

@@ -270,9 +270,10 @@ export class SendHalf implements Spender {
   }
 
   #block(): void {
-    const { stream } = this.#hold
-    if (this.#blockedAt !== undefined || stream === undefined) return
+    if (this.#blockedAt !== undefined) return
     if (!debug.enabled && !channels.streamBlocked.hasSubscribers && !channels.streamUnblocked.hasSubscribers) return
+    const { stream } = this.#hold
+    if (stream === undefined) return
     this.#blockedAt = this.#link.driver.now()
     const waiting = this.pendingBytes
     debug('stream %d: %d bytes wait for room', this.#id, waiting)

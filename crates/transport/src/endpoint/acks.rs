@@ -7,7 +7,7 @@ use crate::{
         recovery::{PROBES_PER_PTO, Recovery},
         silence::BASE_MTU,
     },
-    stats::{EndpointStats, count},
+    stats::{EndpointStats, add},
     transmission::{PathKey, StreamKey},
 };
 use paceline_pacer::AckEvent;
@@ -93,16 +93,11 @@ impl Endpoint {
         let (lost, late) = (batch.lost.len() as u64, batch.late.packets);
         let lost_bytes = batch.lost.iter().fold(0u64, |sum, lost| sum.saturating_add(u64::from(lost.bytes)));
         let (acknowledged, ce) = (batch.acknowledged_bytes, batch.ecn_ce);
-        tally.packets_lost = tally.packets_lost.saturating_add(lost);
-        stats.packets_lost = stats.packets_lost.saturating_add(lost);
-        tally.bytes_lost = tally.bytes_lost.saturating_add(lost_bytes);
-        stats.bytes_lost = stats.bytes_lost.saturating_add(lost_bytes);
-        tally.bytes_acknowledged = tally.bytes_acknowledged.saturating_add(acknowledged);
-        stats.bytes_acknowledged = stats.bytes_acknowledged.saturating_add(acknowledged);
-        tally.ecn_ce_reported = tally.ecn_ce_reported.saturating_add(ce);
-        stats.ecn_ce_reported = stats.ecn_ce_reported.saturating_add(ce);
-        tally.packets_spuriously_lost = tally.packets_spuriously_lost.saturating_add(late);
-        stats.packets_spuriously_lost = stats.packets_spuriously_lost.saturating_add(late);
+        add([&mut tally.packets_lost, &mut stats.packets_lost], lost);
+        add([&mut tally.bytes_lost, &mut stats.bytes_lost], lost_bytes);
+        add([&mut tally.bytes_acknowledged, &mut stats.bytes_acknowledged], acknowledged);
+        add([&mut tally.ecn_ce_reported, &mut stats.ecn_ce_reported], ce);
+        add([&mut tally.packets_spuriously_lost, &mut stats.packets_spuriously_lost], late);
         if let Some(sent_ns) = batch.late.sent_ns {
             thresholds.on_late(batch.late.distance, sent_ns, now_ns, controller.loss_delay());
         }
@@ -123,8 +118,7 @@ impl Endpoint {
         let persistent = run > controller.pto().saturating_mul(PERSISTENT_PTOS);
         if persistent {
             lost_run.clear();
-            count(&mut tally.persistent_congestions);
-            count(&mut stats.persistent_congestions);
+            add([&mut tally.persistent_congestions, &mut stats.persistent_congestions], 1);
         }
         if narrow {
             path.lower_mtu_to_base();
@@ -219,8 +213,7 @@ impl Endpoint {
             path.lower_mtu_to_base();
         }
         path.recovery.pto_exponent = exponent.saturating_add(1);
-        count(&mut path.tally.probe_timeouts);
-        count(&mut self.stats.probe_timeouts);
+        add([&mut path.tally.probe_timeouts, &mut self.stats.probe_timeouts], 1);
         path.ecn.on_ptos(path.recovery.pto_exponent);
         // Counted from now, in case the probes cannot leave.
         path.recovery.last_sent_ns = path.recovery.last_sent_ns.max(now_ns);

@@ -9,8 +9,8 @@ use crate::{
     path::{
         Path,
         schedule::{Blocked, TurnKind},
-        tally::Tally,
     },
+    stats::add,
     stream::{
         Phase, Stream, burst,
         packets::{self, Made, Turn},
@@ -221,21 +221,29 @@ impl Endpoint {
             stream.pending_recovery = stream.pending_recovery.saturating_add(1);
         }
         if infos.first().is_some_and(|info| info.retransmission) {
-            let Tally { packets_retransmitted, bytes_retransmitted, .. } = &mut path.tally;
-            *packets_retransmitted = packets_retransmitted.saturating_add(packets);
-            *bytes_retransmitted = bytes_retransmitted.saturating_add(bytes);
-            self.stats.packets_retransmitted = self.stats.packets_retransmitted.saturating_add(packets);
-            self.stats.bytes_retransmitted = self.stats.bytes_retransmitted.saturating_add(bytes);
-            stream.packets_retransmitted = stream.packets_retransmitted.saturating_add(packets);
-            stream.bytes_retransmitted = stream.bytes_retransmitted.saturating_add(bytes);
+            let (tally, stats) = (&mut path.tally, &mut self.stats);
+            add(
+                [
+                    &mut tally.packets_retransmitted,
+                    &mut stats.packets_retransmitted,
+                    &mut stream.packets_retransmitted,
+                ],
+                packets,
+            );
+            add(
+                [
+                    &mut tally.bytes_retransmitted,
+                    &mut stats.bytes_retransmitted,
+                    &mut stream.bytes_retransmitted,
+                ],
+                bytes,
+            );
         }
-        stream.transmissions = stream.transmissions.saturating_add(1);
-        stream.packets = stream.packets.saturating_add(packets);
+        add([&mut stream.transmissions, &mut self.stats.transmissions], 1);
+        add([&mut stream.packets, &mut self.stats.packets], packets);
         if !stream.recording {
             stream.unrecorded = stream.unrecorded.saturating_add(1);
         }
-        self.stats.transmissions = self.stats.transmissions.saturating_add(1);
-        self.stats.packets = self.stats.packets.saturating_add(packets);
         let (remote, local) = path.destination(stream.answer_to);
         let transmission = Transmission {
             kind,

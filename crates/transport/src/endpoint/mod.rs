@@ -113,8 +113,6 @@ pub(crate) struct Endpoint {
     completed: Vec<StreamKey>,
     stats: EndpointStats,
     touched_paths: Vec<PathKey>,
-    /// Of the datagram in hand.
-    datagram_bytes: u64,
     /// By slot: when its entry in the timer wheel fires.
     stream_timers: Vec<Alarm>,
     shutting_down: bool,
@@ -179,7 +177,6 @@ impl Endpoint {
             completed: Vec::new(),
             stats: EndpointStats::default(),
             touched_paths: Vec::new(),
-            datagram_bytes: 0,
             stream_timers: Vec::new(),
             shutting_down: false,
             drained: false,

@@ -70,7 +70,6 @@ impl Endpoint {
             if received.ecn == Ecn::Ce {
                 count(&mut self.stats.ecn_ce_received);
             }
-            self.datagram_bytes = datagram.len() as u64;
             let Some(first) = datagram.first() else { continue };
             let verdict = match packet::classify(*first) {
                 packet::Kind::Stream => self.on_stream_datagram(datagram, received, random),
@@ -307,7 +306,7 @@ impl Endpoint {
         if self.unproven_paths > 0 && packet.next_expected_control() > 0 {
             self.validate_address(key, received);
         }
-        self.heard(key, packet.source_queue_id(), received.at_ns);
+        self.heard(key, packet.source_queue_id(), packet.datagram_len(), received.at_ns);
         if readable {
             self.announce(key);
         }
@@ -323,7 +322,7 @@ impl Endpoint {
     }
 
     /// Something authentic came for the stream.
-    fn heard(&mut self, key: StreamKey, source_queue_id: Option<u64>, now_ns: u64) {
+    fn heard(&mut self, key: StreamKey, source_queue_id: Option<u64>, datagram_len: usize, now_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.last_heard_ns = stream.last_heard_ns.max(now_ns);
         stream.asked_ns = None;
@@ -337,7 +336,7 @@ impl Endpoint {
             }
         }
         let Some(path) = self.paths.get_mut(path_key) else { return };
-        path.tally.on_received(self.datagram_bytes);
+        path.tally.on_received(datagram_len as u64);
         // A close goes on being repeated, whatever the peer says meanwhile.
         if self.config.keep_alive && stream.phase == Phase::Active && !stream.send.is_blocked() {
             stream.next_probe_ns = now_ns.saturating_add(path.idle_timeout_ns / 3);
@@ -375,7 +374,7 @@ impl Endpoint {
             self.validate_address(key, received);
         }
         if !planted!(self.config, ControlIsNotHeard) {
-            self.heard(key, packet.source_queue_id(), received.at_ns);
+            self.heard(key, packet.source_queue_id(), packet.datagram_len(), received.at_ns);
         }
         if planted!(self.config, AckIsAcknowledged)
             && let Some(stream) = self.streams.get_mut(key)

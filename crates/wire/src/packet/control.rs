@@ -135,6 +135,12 @@ impl<'a> Packet<'a> {
         self.header.queue_id
     }
 
+    /// Bytes of the datagram.
+    #[must_use]
+    pub const fn datagram_len(&self) -> usize {
+        self.authenticated.len().saturating_add(TAG_LEN)
+    }
+
     /// The packet number, in the control space of its sender.
     #[must_use]
     pub const fn number(&self) -> u64 {

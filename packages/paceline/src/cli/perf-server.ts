@@ -1,4 +1,5 @@
 import { Endpoint, type Peer, type Stream } from '../index.js'
+import { takeStreams } from './accept.js'
 import { DEFAULT_PORT } from './doctor.js'
 import { ExitCode, Fault, UsageError, oneLine, systemCode, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
@@ -76,21 +77,9 @@ class Server {
   }
 
   async run(): Promise<number> {
-    const streams = this.#endpoint.streams({ signal: AbortSignal.any([this.#interrupt, this.#done.signal]) })
-    let next = streams.next()
-    try {
-      // Streams are refused until somebody waits for them. Who reads the announcement may open one at once.
-      await Promise.race([next, new Promise(setImmediate)])
-      this.#announce()
-      for (;;) {
-        const { value: stream, done } = await next
-        if (done === true) break
-        void this.#take(stream)
-        next = streams.next()
-      }
-    } catch (error) {
-      if (!this.#done.signal.aborted) throw error
-    }
+    const stop = AbortSignal.any([this.#interrupt, this.#done.signal])
+    const announce = () => this.#announce()
+    await takeStreams(this.#endpoint, stop, announce, (stream) => void this.#take(stream))
     this.#interrupt.throwIfAborted()
     return this.#failed === 0 ? ExitCode.Ok : ExitCode.Failed
   }

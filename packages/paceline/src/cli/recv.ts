@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { Endpoint, type Peer, type Stream } from '../index.js'
+import { takeStreams } from './accept.js'
 import { Board } from './board.js'
 import { ExitCode, Fault, UsageError, isLocalDisk, meaning, oneLine, pacelineCode, systemCode } from './faults.js'
 import { IncomingFile, type IncomingOptions } from './incoming.js'
@@ -143,23 +144,12 @@ class Receiver {
 
   /** Takes streams until there are enough, or there is a reason to stop. */
   async #accept(): Promise<void> {
-    const streams = this.#endpoint.streams({ signal: this.#stop.signal })
-    let next = streams.next()
-    try {
-      // Streams are refused until somebody waits for them. Who reads the announcement may open one at once.
-      await Promise.race([next, new Promise(setImmediate)])
-      this.#announce()
-      for (;;) {
-        const { value: stream, done } = await next
-        if (done === true) return
-        const task = this.#receive(stream).finally(() => this.#active.delete(task))
-        this.#active.add(task)
-        if (this.#active.size >= MAX_FILES_AT_ONCE) await Promise.race(this.#active)
-        next = streams.next()
-      }
-    } catch (error) {
-      if (!this.#stop.signal.aborted) throw error
-    }
+    const announce = () => this.#announce()
+    await takeStreams(this.#endpoint, this.#stop.signal, announce, async (stream) => {
+      const task = this.#receive(stream).finally(() => this.#active.delete(task))
+      this.#active.add(task)
+      if (this.#active.size >= MAX_FILES_AT_ONCE) await Promise.race(this.#active)
+    })
   }
 
   #announce(): void {

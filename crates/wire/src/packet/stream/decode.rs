@@ -39,6 +39,12 @@ pub struct Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
+    /// Bytes of the datagram.
+    #[must_use]
+    pub const fn datagram_len(&self) -> usize {
+        self.header.len().saturating_add(self.payload.len()).saturating_add(self.auth_tag.len())
+    }
+
     /// Decodes a datagram that holds exactly one stream packet.
     ///
     /// # Errors
