@@ -3,17 +3,9 @@ import test, { type ExecutionContext } from 'ava'
 import type { BindOptions, ConnectOptions } from '../../packages/paceline/src/index.js'
 import { joinSockets } from '../support/endpoints.js'
 
-
 /** Two endpoints on loopback; `transfer` sends so many bytes and waits until they are acknowledged. */
 async function pair(t: ExecutionContext, bind: BindOptions = {}, connect: ConnectOptions = {}) {
-  const { sender, receiver, peer } = await joinSockets(t, { bind, connect })
-  const reading = (async () => {
-    for await (const stream of receiver) {
-      stream.resume()
-      stream.end()
-    }
-  })()
-  void reading
+  const { sender, receiver, peer } = await joinSockets(t, (stream) => stream.resume().end(), { bind, connect })
   const transfer = async (bytes: number) => {
     const stream = peer.openStream()
     stream.resume()

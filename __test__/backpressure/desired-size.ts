@@ -1,17 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
+import type { Stream } from '../../packages/paceline/src/index.js'
 import { joinSockets } from '../support/endpoints.js'
 
 test('desiredSize comes back for a writer that only asks and never waits', async (t) => {
-  const { receiver, peer } = await joinSockets(t, { bind: { sendBufferBytes: 64 << 10 } })
   let received = 0
-  const reading = (async () => {
-    for await (const stream of receiver) {
-      for await (const chunk of stream) received += chunk.length
-      await stream.close()
-      return
-    }
-  })()
+  let reading: Promise<unknown> | undefined
+  const take = async (stream: Stream) => {
+    for await (const chunk of stream) received += chunk.length
+    await stream.close()
+  }
+  const { peer } = await joinSockets(t, (stream) => (reading = take(stream)), { bind: { sendBufferBytes: 64 << 10 } })
   const stream = peer.openStream()
   const line = Buffer.alloc(1000)
   let written = 0

@@ -118,10 +118,7 @@ test('after a loop was left, streams are no longer recorded', async (t) => {
 })
 
 test.serial("on real sockets: a hundred streams' entries are the worker's transmissions, in order", async (t) => {
-  const { sender, receiver, peer } = await joinSockets(t)
-  void (async () => {
-    for await (const stream of receiver) stream.resume().end()
-  })()
+  const { sender, peer } = await joinSockets(t, (stream) => stream.resume().end())
   const early = peer.openStream()
   early.resume()
   await early.writer.write(Buffer.alloc(100_000))

@@ -18,11 +18,8 @@ interface Pair {
 }
 
 async function pair(t: ExecutionContext): Promise<Pair> {
-  const joined = await joinSockets(t, { listen: { maxIncomingStreams: 2_000 } })
   const accepted: Stream[] = []
-  void (async () => {
-    for await (const stream of joined.receiver) accepted.push(stream)
-  })()
+  const joined = await joinSockets(t, (stream) => accepted.push(stream), { listen: { maxIncomingStreams: 2_000 } })
   return { ...joined, accepted }
 }
 
@@ -44,10 +41,7 @@ test.serial('R14: 1,000 streams that are forgotten without an end are collected 
 })
 
 test.serial('R14: accepted and forgotten, with bytes unread', async (t) => {
-  const { receiver, peer } = await joinSockets(t)
-  void (async () => {
-    for await (const _ of receiver);
-  })()
+  const { peer } = await joinSockets(t, () => undefined)
   const streams = Array.from({ length: 50 }, () => peer.openStream())
   for (const stream of streams) await stream.writer.write('unread')
   // The loop itself holds the last one.

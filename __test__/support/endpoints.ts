@@ -55,9 +55,10 @@ export async function joinStreams(
   return { ...joined, local, remote }
 }
 
-/** Two endpoints over real sockets, the handshake made. Closed after the test; who opens streams says who takes them. */
+/** Two endpoints over real sockets, the handshake made; `take` gets what the receiver accepts. Closed after the test. */
 export async function joinSockets(
   t: ExecutionContext,
+  take: (stream: Stream) => unknown,
   options: { listen?: Omit<BindOptions, 'port' | 'secret'>; bind?: BindOptions; connect?: ConnectOptions } = {},
 ): Promise<{ sender: Endpoint; receiver: Endpoint; peer: Peer }> {
   const host = '127.0.0.1'
@@ -68,6 +69,10 @@ export async function joinSockets(
     sender.destroy()
     receiver.destroy()
   })
+  // Before anybody can open one: streams are refused until somebody waits for them.
+  void (async () => {
+    for await (const stream of receiver) take(stream)
+  })()
   const peer = await sender.connect(host, receiver.address.port, { secret, ...options.connect })
   return { sender, receiver, peer }
 }
