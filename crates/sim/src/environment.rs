@@ -234,6 +234,7 @@ impl Environment for SimEnvironment {
         if let Some(observer) = &mut wires.observer {
             observer.received.push(ObservedMail {
                 at_ns: self.now_ns,
+                arrived_ns: datagram.at_ns,
                 node: self.node,
                 incarnation: self.incarnation,
                 from: datagram.from,

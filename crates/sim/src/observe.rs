@@ -52,6 +52,8 @@ impl Observed {
 pub struct ObservedMail {
     /// Virtual time, ns.
     pub at_ns: u64,
+    /// When it arrived at the node's socket, ns.
+    pub arrived_ns: u64,
     /// Who got it.
     pub node: NodeId,
     /// How often that node had been restarted.

@@ -94,6 +94,7 @@ struct Member {
     shared: Arc<Shared>,
     pool: Arc<Pool>,
     next_wake_ns: Option<u64>,
+    coalesce_until_ns: Option<u64>,
     /// There are commands.
     prompted: bool,
 }
@@ -170,8 +171,14 @@ impl Testbed {
             SimEnvironment::new(NodeId(index), 0, Arc::clone(&pool), Rc::clone(&self.wires), self.rng.fork());
         environment.limits = BurstLimits { max_segments: segments, ..environment.limits };
         let worker = Worker::new(config, environment, Arc::clone(&pool), Arc::clone(&shared), self.now_ns);
-        self.members[index] =
-            Some(Member { worker, shared, pool, next_wake_ns: Some(self.now_ns), prompted: false });
+        self.members[index] = Some(Member {
+            worker,
+            shared,
+            pool,
+            next_wake_ns: Some(self.now_ns),
+            coalesce_until_ns: None,
+            prompted: false,
+        });
         if let Err(at) = self.present.binary_search(&index) {
             self.present.insert(at, index);
         }
@@ -369,7 +376,8 @@ impl Testbed {
 impl Member {
     fn due(&self, mail: Option<u64>) -> Option<u64> {
         let environment = self.worker.environment();
-        let mail = mail.map(|at| at.max(environment.receive_retry_ns));
+        let gathered_ns = self.coalesce_until_ns.unwrap_or(0);
+        let mail = mail.map(|at| at.max(environment.receive_retry_ns).max(gathered_ns));
         [self.next_wake_ns, mail, environment.writable_ns].into_iter().flatten().min()
     }
 
@@ -379,8 +387,9 @@ impl Member {
         self.worker.environment_mut().set_time(now_ns, now_ns);
         let mut rings = false;
         for steps in 1..=MAX_STEPS_AT_ONCE {
-            let Step { next_wake_ns, busy, news, .. } = self.worker.step(now_ns);
+            let Step { next_wake_ns, coalesce_until_ns, busy, news, .. } = self.worker.step(now_ns);
             self.next_wake_ns = next_wake_ns;
+            self.coalesce_until_ns = coalesce_until_ns;
             rings |= news;
             if !busy && next_wake_ns.is_none_or(|wake| wake > now_ns) {
                 return (u64::from(steps), rings);

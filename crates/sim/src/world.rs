@@ -47,6 +47,7 @@ struct Node {
     last_step_ns: u64,
     /// When the worker wants to be stepped, on the node's clock.
     next_wake_ns: Option<u64>,
+    coalesce_until_ns: Option<u64>,
     /// Since when there are commands.
     prompted_ns: Option<u64>,
     /// Not stepped before that.
@@ -109,6 +110,7 @@ impl World {
             last_reading_ns: 0,
             last_step_ns: 0,
             next_wake_ns: Some(self.now_ns),
+            coalesce_until_ns: None,
             prompted_ns: None,
             stalled_until_ns: 0,
             stalled: false,
@@ -363,9 +365,10 @@ impl World {
         node.worker.environment_mut().set_time(now_ns, reading_ns);
         node.shared.submit(&mut node.commands);
         for attempt in 0.. {
-            let Step { next_wake_ns, busy, done, .. } = node.worker.step(reading_ns);
+            let Step { next_wake_ns, coalesce_until_ns, busy, done, .. } = node.worker.step(reading_ns);
             self.steps += 1;
             node.next_wake_ns = next_wake_ns;
+            node.coalesce_until_ns = coalesce_until_ns;
             node.done |= done;
             if !busy && next_wake_ns.is_none_or(|wake| wake > reading_ns) {
                 break;
@@ -403,6 +406,9 @@ impl Node {
         let environment = self.worker.environment();
         let wake = self.next_wake_ns.map(|reading| self.clock.when(since_ns, reading));
         let mail = mail.map(|at| at.max(environment.receive_retry_ns));
-        [wake, mail, self.prompted_ns, environment.writable_ns].into_iter().flatten().min()
+        // As in production: what arrives or is asked while bulk gathers waits for it.
+        let gathered_ns = self.coalesce_until_ns.map_or(0, |reading| self.clock.when(since_ns, reading));
+        let [mail, prompted] = [mail, self.prompted_ns].map(|at| at.map(|at| at.max(gathered_ns)));
+        [wake, mail, prompted, environment.writable_ns].into_iter().flatten().min()
     }
 }

@@ -20,6 +20,8 @@ pub struct Step {
     pub news: bool,
     /// `next_wake_ns` is a departure so near that what arrives until then may wait for it: half the wakes of a bulk sender.
     pub nap: bool,
+    /// Bulk comes in: what arrives or is asked before this time may wait for it, ns, so that one wake serves several bursts.
+    pub coalesce_until_ns: Option<u64>,
     /// `Command::Shutdown` was carried out and everything is home.
     pub done: bool,
 }

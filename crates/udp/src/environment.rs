@@ -1,6 +1,7 @@
 //! The environment made of a real socket.
 
 use crate::{
+    clock,
     counters::Tally,
     link::Link,
     receive::{Attempt, Receiver},
@@ -10,7 +11,7 @@ use crate::{
 use paceline_transport::{
     Backpressure, BurstLimits, Completion, Environment, Received, Step, Transmission, pool::Pool,
 };
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
 pub(crate) use crate::linux::LinuxLink as NativeLink;
@@ -19,6 +20,8 @@ pub(crate) use crate::portable::PortableLink as NativeLink;
 
 /// How long a socket that cannot be received from, or not be sent through, is left alone, in ns: a pacing quantum.
 const STUCK_NS: u64 = 1_000_000;
+/// Whether a short sleep is one: elsewhere it may take a millisecond.
+const COALESCE: bool = cfg!(all(target_os = "linux", not(feature = "portable"), not(loom)));
 
 /// A socket, its clock and the operating system's randomness. Belongs to one thread.
 #[derive(Debug)]
@@ -122,6 +125,15 @@ impl<L: Link> Socket<L> {
         let (mut interest, deadline_ns) = self.wants(step.next_wake_ns);
         interest.readable &= !step.nap;
         if deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns) {
+            return;
+        }
+        if COALESCE
+            && let Some(until_ns) = step.coalesce_until_ns
+            && !interest.writable
+        {
+            // Nobody rings meanwhile, either.
+            let until_ns = deadline_ns.map_or(until_ns, |deadline_ns| deadline_ns.min(until_ns));
+            thread::sleep(Duration::from_nanos(until_ns.saturating_sub(clock::now_ns())));
             return;
         }
         waker.park(self.sender.link().socket(), interest, deadline_ns, has_work);

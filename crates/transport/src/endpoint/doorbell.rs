@@ -14,7 +14,9 @@ pub(super) struct Doorbell {
     last_ns: u64,
     owed: bool,
     urgent: bool,
+    /// Readable in this step, without what is part of bulk.
     bytes: u64,
+    bulk: bool,
 }
 
 impl Doorbell {
@@ -25,9 +27,15 @@ impl Doorbell {
     }
 
     /// Stream bytes became readable in this step.
-    pub(super) fn readable(&mut self, bytes: u64) {
+    pub(super) fn readable(&mut self, bytes: u64, bulk: bool) {
         self.owed |= bytes > 0;
-        self.bytes = self.bytes.saturating_add(bytes);
+        self.bulk |= bulk;
+        self.bytes = self.bytes.saturating_add(if bulk { 0 } else { bytes });
+    }
+
+    /// Whether part of bulk became readable in this step.
+    pub(super) fn take_bulk(&mut self) -> bool {
+        std::mem::take(&mut self.bulk)
     }
 
     /// Completion records were added.
@@ -61,17 +69,17 @@ mod tests {
     fn bulk_rings_four_thousand_times_a_second_and_messages_at_once() {
         let mut bell = Doorbell { last_ns: 1_000_000, ..Doorbell::default() };
         assert!(!bell.rings(9_000_000));
-        bell.readable(64 << 10);
+        bell.readable(64 << 10, false);
         assert!(bell.rings(9_000_000));
-        bell.readable(64 << 10);
+        bell.readable(64 << 10, false);
         assert!(!bell.rings(9_100_000));
         assert_eq!(bell.next_ring(), Some(9_250_000));
         assert!(!bell.rings(9_249_999));
         assert!(bell.rings(9_250_000));
         assert_eq!(bell.next_ring(), None);
-        bell.readable(1_000);
+        bell.readable(1_000, false);
         assert!(bell.rings(9_250_001), "a message does not wait");
-        bell.readable(64 << 10);
+        bell.readable(64 << 10, false);
         bell.urgent();
         assert!(bell.rings(9_250_002), "nor does an end");
         bell.records();

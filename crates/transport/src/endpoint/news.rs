@@ -48,7 +48,7 @@ impl Endpoint {
         for key in news.drain(..) {
             if let Some(stream) = self.streams.get_mut(key) {
                 stream.news.listed = false;
-                self.write_update(key);
+                self.write_update(key, now_ns);
                 self.finish_if_over(key, now_ns);
             }
         }
@@ -80,7 +80,7 @@ impl Endpoint {
     }
 
     /// Merges a stream's newest state into its update in the shared outbox, which it has at most one of.
-    pub(super) fn write_update(&mut self, key: StreamKey) {
+    pub(super) fn write_update(&mut self, key: StreamKey, now_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let shared = Arc::clone(&self.shared);
         let mut outbox = shared.outbox();
@@ -107,7 +107,9 @@ impl Endpoint {
             urgent = true;
         }
         if !stream.recv.stopped && stream.failure.is_none() {
-            self.doorbell.readable(stream.recv.buffer.read(&mut update.readable));
+            let bytes = stream.recv.buffer.read(&mut update.readable);
+            let bulk = bytes > 0 && stream.inflow.is_bulk(bytes, now_ns);
+            self.doorbell.readable(bytes, bulk);
             gather_crumbs(&mut update.readable);
             if stream.recv.buffer.is_finished() && !stream.recv.finished {
                 stream.recv.finished = true;

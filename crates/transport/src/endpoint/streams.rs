@@ -336,7 +336,7 @@ impl Endpoint {
             stream.news.closed = true;
             stream.news.progress = true;
         }
-        self.write_update(key);
+        self.write_update(key, now_ns);
         let Some(mut stream) = self.streams.remove(key) else { return };
         self.by_id.remove(&stream.id);
         self.budget.give_back(stream.recv.window.borrowed());

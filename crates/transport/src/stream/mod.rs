@@ -3,6 +3,7 @@
 pub(crate) mod burst;
 mod eagerness;
 pub(crate) mod flow;
+pub(crate) mod inflow;
 pub(crate) mod packets;
 pub(crate) mod recovery;
 pub(crate) mod recv;
@@ -16,6 +17,7 @@ use crate::{
     path::Destination,
     transmission::{PathKey, StreamKey},
 };
+use inflow::Inflow;
 use paceline_wire::{Credentials, Opener, StreamKeys};
 use recv::{Close, Recv};
 use send::Send;
@@ -93,6 +95,7 @@ pub(crate) struct Stream {
     pub(crate) phase: Phase,
     pub(crate) send: Send,
     pub(crate) recv: Recv,
+    pub(crate) inflow: Inflow,
     pub(crate) priority: u8,
     /// Takes the place of `priority` when the wheel holds nothing of the stream.
     pub(crate) next_priority: Option<u8>,
@@ -215,6 +218,7 @@ impl Stream {
             packets_retransmitted: 0,
             bytes_retransmitted: 0,
             unrecorded: 0,
+            inflow: Inflow::default(),
             skipped: 0,
             send_error: None,
         }

@@ -4,6 +4,7 @@ use super::*;
 use crate::{Options, Runtime, UdpEnvironment, clock::now_ns, runtime::Body};
 use paceline_transport::{Config, Step, app::Command};
 use std::{
+    net::UdpSocket,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -115,6 +116,41 @@ fn it_waits_as_told() {
     runtime.shared().submit(&mut vec![Command::AcceptStreams(1)]);
     runtime.wake();
     told.recv_timeout(PATIENCE).unwrap();
+    runtime.stop();
+}
+
+#[test]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+fn while_bulk_gathers_nobody_ends_the_wait() {
+    const GATHERS_NS: u64 = 20_000_000;
+    let (tell, told) = mpsc::channel();
+    let mut n = 0;
+    let mut runtime = start(
+        || {},
+        move |_, now_ns| {
+            tell.send(now_ns).unwrap();
+            n += 1;
+            match n {
+                1 => Step { coalesce_until_ns: Some(now_ns + GATHERS_NS), ..Step::default() },
+                // A departure does not wait for what arrives.
+                2 => Step {
+                    coalesce_until_ns: Some(now_ns + 500 * GATHERS_NS),
+                    next_wake_ns: Some(now_ns + 1_000_000),
+                    ..Step::default()
+                },
+                _ => Step::default(),
+            }
+        },
+    );
+    let next = || told.recv_timeout(PATIENCE).unwrap();
+    let first = next();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(b"x", runtime.local_addr()).unwrap();
+    runtime.shared().submit(&mut vec![Command::AcceptStreams(1)]);
+    runtime.wake();
+    let (second, third) = (next(), next());
+    assert!(second - first >= GATHERS_NS, "{} ns", second - first);
+    assert!((1_000_000..500 * GATHERS_NS).contains(&(third - second)), "{} ns", third - second);
     runtime.stop();
 }
 
