@@ -1,6 +1,6 @@
 //! Rate caps, in virtual time: of an endpoint over all its peers, and of a peer.
 
-use paceline_sim::{Link, NodeId, Rng, World};
+use paceline_sim::{Link, NodeId, Observed, Rng, World};
 use paceline_transport::{
     Config, MS, SECOND,
     app::{Command, Outbox},
@@ -97,6 +97,49 @@ fn an_endpoints_cap_is_kept_over_all_peers_and_shared() {
     let (peers, all) = town.rates();
     assert!(near(all, CAP), "{all} B/s");
     assert!(peers.iter().all(|rate| *rate > CAP as f64 / 4.0), "{peers:?}");
+}
+
+/// The largest number of bytes that left within `window_ns`.
+fn train(sent: &[Observed], window_ns: u64) -> usize {
+    let mut from = 0;
+    let mut bytes = 0;
+    let mut most = 0;
+    for packet in sent {
+        bytes += packet.bytes.len();
+        while packet.at_ns - sent[from].at_ns > window_ns {
+            bytes -= sent[from].bytes.len();
+            from += 1;
+        }
+        most = most.max(bytes);
+    }
+    most
+}
+
+#[test]
+fn an_endpoints_cap_is_paced() {
+    for cap in [250_000, CAP] {
+        let mut town = Town::new(&Config { max_rate: Some(cap), ..Config::default() }, [None, None], FAST);
+        town.run(2 * SECOND);
+        town.world.observe(true);
+        town.run(2 * SECOND);
+        let mut sent = Vec::new();
+        town.world.take_sent(&mut sent);
+        sent.retain(|packet| packet.node == town.sender);
+        let most = train(&sent, 10 * MS);
+        // Each peer's path sends its quantum of 1 ms, or two packets, beside the other's.
+        let fair = cap as usize / 100 + 2 * (cap as usize / 1_000).max(2 * 1_472);
+        assert!(most <= fair + 2 * 1_472, "{most} bytes in 10 ms at {cap} B/s, expected about {fair}");
+    }
+}
+
+#[test]
+fn a_peers_cap_is_reached_beside_a_busy_one_under_an_endpoints_cap() {
+    let config = Config { max_rate: Some(CAP), ..Config::default() };
+    let mut town = Town::new(&config, [Some(CAP / 4), None], FAST);
+    let (peers, all) = town.rates();
+    println!("{peers:?} {all}");
+    assert!(near(all, CAP), "{all} B/s");
+    assert!(peers[0] > 0.9 * (CAP / 4) as f64, "{peers:?}");
 }
 
 #[test]

@@ -162,6 +162,7 @@ impl Endpoint {
         let old = peer.path.replace(key).filter(|old| *old != key);
         peer.older.extend(old);
         let max_rate = peer.max_rate;
+        let max_rate = self.max_rate(max_rate);
         if let Some(old) = old {
             if let Some(path) = self.paths.get_mut(old) {
                 path.life.phase = path.life.phase.on(Event::Superseded);

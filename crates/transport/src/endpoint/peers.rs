@@ -301,11 +301,18 @@ impl Endpoint {
         });
     }
 
+    /// What a path's pacer must not exceed: also the cap of the whole endpoint. Only the token bucket keeps that one, but a path
+    /// that did not know it would plan bursts for a rate that it never gets, and in turns of equal length leave the others little.
+    pub(super) fn max_rate(&self, of_peer: Option<u64>) -> Option<u64> {
+        [of_peer, self.config.max_rate].into_iter().flatten().min()
+    }
+
     pub(super) fn set_max_rate(&mut self, peer: PeerId, max_rate: Option<u64>) {
+        let lower = self.max_rate(max_rate);
         let Some(peer) = self.peers.get_mut(&peer) else { return };
         peer.max_rate = max_rate;
         if let Some(path) = peer.path.and_then(|key| self.paths.get_mut(key)) {
-            path.controller.set_max_rate(max_rate);
+            path.controller.set_max_rate(lower);
         }
     }
 
