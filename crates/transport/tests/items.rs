@@ -11,7 +11,7 @@ use paceline_wire::{
     packet::control,
 };
 use std::{cell::Cell, rc::Rc};
-use support::{A, B, Call, World};
+use support::{A, B, Call, OTHER_PEER, World};
 
 const STREAM: u32 = 1;
 const MBIT: u64 = 125_000;
@@ -53,19 +53,31 @@ fn item_1_the_pool_is_made_first_and_dropped_last() {
 }
 
 /// What a stream leaves behind when it is reset with bursts in the wheel or in line, and how long another one's 400 KB take then.
-fn reset_beside_another(config: Config, path_rate: Option<u64>) -> (u64, u64) {
+/// Two paths, with such a stream each, plan more than an endpoint's bucket gives.
+fn reset_beside_another(config: Config, path_rate: Option<u64>, paths: u32) -> (u64, u64) {
     const OTHER: u32 = 3;
     const BYTES: u64 = 400_000;
     let mut world = World::connected(50 * MS, &config, path_rate);
     world.open(STREAM, 3);
     world.open(OTHER, 3);
     world.write(STREAM, 0, 4 << 20);
+    let mut doomed = vec![STREAM];
+    if paths == 2 {
+        const AWAY: u32 = 5;
+        world.connect(OTHER_PEER, 50 * MS, path_rate);
+        world.command(A, Command::Open { stream: AWAY, peer: OTHER_PEER, priority: 3 });
+        world.write(AWAY, 0, 4 << 20);
+        doomed.push(AWAY);
+    }
+    assert_eq!(world.stats(A).paths, u64::from(paths));
     let warm = world.now_ns + 2 * SECOND;
     world.run_until(warm, |_| false);
     let in_wheel = world.scheduled(A);
     let before = world.stats(A);
     world.watch();
-    world.command(A, Command::Reset { stream: STREAM, code: 300 });
+    for stream in &doomed {
+        world.command(A, Command::Reset { stream: *stream, code: 300 });
+    }
     world.write(OTHER, 0, BYTES);
     let reset_ns = world.now_ns;
     // B's second stream is A's second.
@@ -75,14 +87,19 @@ fn reset_beside_another(config: Config, path_rate: Option<u64>) -> (u64, u64) {
     let took_ns = world.now_ns - reset_ns - 50 * MS;
     let after = world.stats(A);
     assert_eq!(after.cancelled - before.cancelled, in_wheel, "exactly what was in the wheel");
-    let left =
-        world.seen().into_iter().filter(|seen| seen.stream == STREAM && seen.kind == Kind::Data).count();
+    let left = world
+        .seen()
+        .into_iter()
+        .filter(|seen| doomed.contains(&seen.stream) && seen.kind == Kind::Data)
+        .count();
     assert_eq!(left, 0, "sent after its end");
     // Nobody asks for it again: not one completion more.
     let end = world.now_ns + SECOND;
     world.run_until(end, |_| false);
     assert_eq!(world.stats(A).cancelled, after.cancelled);
-    assert_eq!(world.nodes[A].streams[&STREAM].failure, Some(Failure::LocalReset(300)));
+    for stream in &doomed {
+        assert_eq!(world.nodes[A].streams[stream].failure, Some(Failure::LocalReset(300)));
+    }
     world.go_home();
     (in_wheel, took_ns)
 }
@@ -100,13 +117,14 @@ fn item_2_a_destroyed_stream_is_cancelled_refunded_and_comes_home() {
     // The 400 KB with 5 % of headers at the rate.
     let ideal_ns = 400_000 * SECOND * 105 / 100 / RATE;
     // The endpoint's bucket is the bottleneck: the dead in its line take no token.
-    let (in_line, took_ns) = reset_beside_another(Config { max_rate: Some(RATE), ..config.clone() }, None);
+    let capped = Config { max_rate: Some(RATE), ..config.clone() };
+    let (in_line, took_ns) = reset_beside_another(capped, None, 2);
     println!("bucket: {in_line} cancelled, {} ms for what takes {} ms", took_ns / MS, ideal_ns / MS);
     assert!(in_line >= 5, "{in_line} in line");
     assert!(took_ns < ideal_ns + 40 * MS);
     // The path's rate is: others come after what is scheduled, and not a moment later.
     let config_ahead_ns = config.max_schedule_ahead_ns;
-    let (in_wheel, took_ns) = reset_beside_another(config, Some(RATE));
+    let (in_wheel, took_ns) = reset_beside_another(config, Some(RATE), 1);
     println!("pacer: {in_wheel} cancelled, {} ms for what takes {} ms", took_ns / MS, ideal_ns / MS);
     assert!(in_wheel >= 20, "{in_wheel} in the wheel");
     assert!(took_ns < ideal_ns + config_ahead_ns + 5 * MS);

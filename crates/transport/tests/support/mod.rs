@@ -27,6 +27,8 @@ std::thread_local! {
 
 pub const START_NS: u64 = SECOND;
 pub const PEER: u32 = 1;
+/// The same node over a path of its own, once `World::connect` was asked for it.
+pub const OTHER_PEER: u32 = 3;
 /// Sender and receiver.
 pub const A: usize = 0;
 pub const B: usize = 1;
@@ -98,6 +100,10 @@ pub struct Wire {
     pool: Arc<Pool>,
     random: u64,
     verdicts: VecDeque<(u64, Completion)>,
+}
+
+fn secret(peer: u32) -> Secret {
+    Secret::new(&std::array::from_fn::<u8, 32, _>(|at| byte_at(at as u64 + u64::from(peer)))).unwrap()
 }
 
 pub fn address(node: usize) -> SocketAddr {
@@ -254,8 +260,7 @@ pub struct World {
 impl World {
     /// Two nodes; the first asks the second for a path, which is there when this returns.
     pub fn connected(delay_ns: u64, config: &Config, max_rate: Option<u64>) -> Self {
-        let secrets: Arc<[Secret]> =
-            Arc::from([Secret::new(&std::array::from_fn::<u8, 32, _>(|at| byte_at(at as u64 + 1))).unwrap()]);
+        let secrets: Arc<[Secret]> = Arc::from([secret(PEER), secret(OTHER_PEER)]);
         let hub = Rc::new(RefCell::new(Hub {
             now_ns: START_NS,
             delay_ns,
@@ -304,20 +309,19 @@ impl World {
             }
         });
         let mut world = Self { now_ns: START_NS, hub, nodes, steps: 0, around: |_| {} };
-        world.command(
-            A,
-            Command::Connect {
-                peer: PEER,
-                remote: address(B),
-                secrets,
-                handshake_timeout_ns: 10 * SECOND,
-                max_rate,
-            },
-        );
-        let end = world.now_ns + 2 * delay_ns + SECOND / 2;
-        world.run_until(end, |_| false);
+        world.connect(PEER, delay_ns, max_rate);
         assert_eq!(world.stats(A).paths, 1, "connected");
         world
+    }
+
+    /// The first node asks the second for a path with that peer's secret, which is there when this returns.
+    pub fn connect(&mut self, peer: u32, delay_ns: u64, max_rate: Option<u64>) {
+        let secrets = Arc::from([secret(peer)]);
+        let handshake_timeout_ns = 10 * SECOND;
+        let connect = Command::Connect { peer, remote: address(B), secrets, handshake_timeout_ns, max_rate };
+        self.command(A, connect);
+        let end = self.now_ns + 2 * delay_ns + SECOND / 2;
+        self.run_until(end, |_| false);
     }
 
     pub fn command(&mut self, node: usize, command: Command) {
