@@ -61,6 +61,18 @@ export async function until(condition, milliseconds = 10_000) {
   return true
 }
 
+/**
+ * By how much samples at equal distances grow from the first to the last, by the median of the slopes between any two
+ * (Theil and Sen): one sample of a moment when V8 or malloc kept what they give back later changes little.
+ */
+export function growth(samples) {
+  const slopes = samples.flatMap((from, first) => samples.slice(first + 1).map((to, later) => (to - from) / (later + 1)))
+  slopes.sort((a, b) => a - b)
+  const middle = slopes.length >> 1
+  const median = slopes.length % 2 === 1 ? slopes[middle] : (slopes[middle - 1] + slopes[middle]) / 2
+  return median * (samples.length - 1)
+}
+
 const linux = process.platform === 'linux'
 
 /** Open sockets of this process: what else has descriptors is Node's. */
