@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { isStopping, root, run } from './run.mjs'
 
 /** What Node is told. */
-const FLAGS = { churn: ['--max-semi-space-size=2'] }
+const FLAGS = { churn: ['--max-semi-space-size=2'], networks: ['--max-semi-space-size=2'] }
 const checks = {
   R12: ['churn', 'streams=10000'],
   R13: ['r13', 'workers=500', 'exits=100', 'throws=100'],
@@ -12,6 +12,7 @@ const checks = {
   R28: ['r28', 'lists=10000'],
   churn: ['churn', 'streams=100000'],
   idle: ['idle', 'milliseconds=10000'],
+  networks: ['networks', 'networks=1000'],
 }
 
 const named = process.argv.slice(2)

@@ -9,7 +9,7 @@ interface Report {
 }
 
 /** What Node is told: `scripts/endurance.mjs` has the same. */
-const FLAGS: Record<string, string[]> = { churn: ['--max-semi-space-size=2'] }
+const FLAGS: Record<string, string[]> = { churn: ['--max-semi-space-size=2'], networks: ['--max-semi-space-size=2'] }
 
 /**
  * Runs one of the long checks with small counts; `npm run test:endurance` runs them with the full ones. Fails with what

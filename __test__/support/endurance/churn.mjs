@@ -1,14 +1,8 @@
 // R12 and check 4: what remains after so many streams. Each carries a request and a reply of 1 KiB.
 // usage: node --max-semi-space-size=2 churn.mjs [NAME=NUMBER…]
-import { Faults, MiB, NOTHING_ALIVE, growth, nativeLiveness, numbers, pair, report, settle, sleep, sockets, threads, until } from './common.mjs'
+import { Faults, MiB, NOTHING_ALIVE, growth, nativeLiveness, numbers, pair, pinned, report, settle, sleep, sockets, threads, until } from './common.mjs'
 
-// V8 lets the young generation grow with how fast garbage comes, up to 2 × 64 MiB since Node 24 (2 × 16 before), and keeps it
-// afterwards. Streams of node:stream alone take a process of Node 24 from 78 to 193 MiB within 35,000 of them, and one of
-// ours from 93 to 234; with this option neither grows (2026-11-23), and what grows then is a leak.
-if (!process.execArgv.some((argument) => argument.startsWith('--max-semi-space-size='))) {
-  process.stderr.write('churn: expected to be run with node --max-semi-space-size=2\n')
-  process.exit(2)
-}
+pinned()
 const { streams, warm, windows, maxHeap, maxSlope, at } = numbers({
   streams: 10_000,
   /** Streams before the first sample: what V8 compiles and the addon keeps. */
