@@ -1,6 +1,8 @@
 // R12 and check 4: what remains after so many streams. Each carries a request and a reply of 1 KiB.
-import { Faults, MiB, NOTHING_ALIVE, nativeLiveness, numbers, pair, report, settle, sleep, sockets, threads, until } from './common.mjs'
+// usage: node --max-semi-space-size=2 churn.mjs [NAME=NUMBER…]
+import { Faults, MiB, NOTHING_ALIVE, growth, nativeLiveness, numbers, pair, pinned, report, settle, sleep, sockets, threads, until } from './common.mjs'
 
+pinned()
 const { streams, warm, windows, maxHeap, maxSlope, at } = numbers({
   streams: 10_000,
   /** Streams before the first sample: what V8 compiles and the addon keeps. */
@@ -8,6 +10,7 @@ const { streams, warm, windows, maxHeap, maxSlope, at } = numbers({
   windows: 10,
   /** Bytes that may remain after the last one. */
   maxHeap: MiB,
+  /** Bytes by which resident memory, and what V8 knows of it, may grow from the middle to the end. */
   maxSlope: 2 * MiB,
   at: 64,
 })
@@ -66,15 +69,15 @@ for (let window = 1; window <= windows; window += 1) {
 const first = samples[0]
 const last = samples.at(-1)
 const heapGrowth = last.heapUsed - first.heapUsed
-// The least of some samples: a single one may be of a moment when V8 or malloc kept what they give back later.
-const least = (from, to) => Math.min(...samples.slice(from, to).map(({ rss }) => rss))
-const half = samples.length >> 1
-const slope = least((half + samples.length + 1) >> 1, samples.length) - least(half, (half + samples.length + 1) >> 1)
+const late = samples.slice(samples.length >> 1)
+const slopes = Object.fromEntries(['rss', 'heapUsed', 'external'].map((kind) => [kind, Math.round(growth(late.map((sample) => sample[kind])))]))
 faults.expect(last.lent === 0, `expected no descriptor out, got ${last.lent}`)
 faults.expect(last.streams === 0, `expected no stream, got ${last.streams}`)
 faults.expect(last.poolBytes - first.poolBytes <= 64 * 1024, `expected the pool within 64 KiB of before, got ${last.poolBytes - first.poolBytes} bytes more`)
 faults.expect(heapGrowth <= maxHeap, `expected the heap within ${maxHeap} bytes of before, got ${heapGrowth} bytes more`)
-faults.expect(slope <= maxSlope, `expected RSS to grow by at most ${maxSlope} bytes in the second half, got ${slope}`)
+for (const [kind, slope] of Object.entries(slopes)) {
+  faults.expect(slope <= maxSlope, `expected ${kind} to grow by at most ${maxSlope} bytes in the second half, got ${slope}`)
+}
 faults.expect(last.threads === first.threads, `expected ${first.threads} threads, got ${last.threads}`)
 faults.expect(last.sockets === first.sockets, `expected ${first.sockets} descriptors, got ${last.sockets}`)
 await sender.close({ deadline: 1_000 })
@@ -88,8 +91,8 @@ report(faults, {
   seconds: (performance.now() - begin) / 1000,
   streamsPerSecond: Math.round((streams / busy) * 1000),
   heapGrowth,
-  slope,
+  slopes,
   poolBytes: last.poolBytes,
   before,
-  samples: samples.map(({ done, heapUsed, rss }) => ({ done, heapUsed, rss })),
+  samples: samples.map(({ done, heapUsed, external, rss }) => ({ done, heapUsed, external, rss })),
 })
