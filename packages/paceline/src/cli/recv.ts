@@ -7,7 +7,7 @@ import { IncomingFile, type IncomingOptions } from './incoming.js'
 import { onInterrupt } from './interrupt.js'
 import { idle, integer, parseOptions, type OptionSpecs } from './options.js'
 import { paint, printable, say, sayJson, sayResult, size } from './output.js'
-import { pathSecretOptions, recvKeys } from './path-secret.js'
+import { listenKeys, pathSecretOptions } from './path-secret.js'
 import { DiskError, checkFolder } from './partial.js'
 import { Kind, ProtocolError, Verdict, type Answer, type FileHead } from './protocol.js'
 
@@ -56,7 +56,7 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   if (toStdout && countText !== undefined) throw new UsageError('expected --count or --out -, got both: stdout is for one file', 'recv')
   if (countText !== undefined && switches.has('once')) throw new UsageError('expected --count or --once, got both', 'recv')
   const count = countText !== undefined ? integer('recv', 'count', countText, 1, 1e9) : switches.has('once') || toStdout ? 1 : Number.POSITIVE_INFINITY
-  const keys = await recvKeys(options)
+  const keys = await listenKeys('recv', 'sender', options)
   if (!toStdout) await checkFolder(folder)
   // Whoever reads a pipe may go: that is an error of a write, which is told, and none of the process.
   else process.stdout.on('error', () => {})
@@ -73,7 +73,7 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   return receiver.run(interrupt)
 }
 
-async function listen(port: number, host: string | undefined, keys: Awaited<ReturnType<typeof recvKeys>>, idleTimeout: number): Promise<Endpoint> {
+async function listen(port: number, host: string | undefined, keys: Awaited<ReturnType<typeof listenKeys>>, idleTimeout: number): Promise<Endpoint> {
   const options = { port, ...keys, idleTimeout, ...(host !== undefined && { host }) }
   return Endpoint.listen(options).catch((error: unknown) => {
     const code = systemCode(error)

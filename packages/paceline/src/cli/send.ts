@@ -6,7 +6,7 @@ import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { address, bitrate, duration, idle, parseOptions, type OptionSpecs } from './options.js'
 import { paint, say, sayJson, sayResult, size } from './output.js'
-import { pathSecretOptions, sendKeys } from './path-secret.js'
+import { connectKeys, pathSecretOptions } from './path-secret.js'
 import { Progress, pathTail } from './progress.js'
 import { Kind } from './protocol.js'
 import { rounded, type CompletionCounts, type Report } from './report.js'
@@ -65,7 +65,7 @@ export async function runSend(args: readonly string[]): Promise<number> {
   if (name !== undefined && !paths.includes('-')) throw new UsageError('expected "-" (stdin) beside --name, got none', 'send')
   const quiet = switches.has('quiet')
   const json = switches.has('json')
-  const keys = await sendKeys(options)
+  const keys = await connectKeys('send', options)
   const interrupt = onInterrupt()
   const listing = await listSources(paths, name ?? 'stdin', !switches.has('no-times'))
   const remote = await resolve(host)
