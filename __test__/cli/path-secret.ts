@@ -82,7 +82,9 @@ test.serial('perf measures with one path secret, in either role, and its server 
     t.is(report.client.sentBytes, role === 'client' ? 3_000_000 : 200 * 1024)
     const ended = await server.ended
     t.is(ended.code, 0, ended.stderr)
-    t.deepEqual(jsonLines(ended).map(({ event }) => event), ['listening', 'test'], 'neither of the wrong ones was a test')
+    const events = jsonLines(ended)
+    t.deepEqual(events.map(({ event }) => event), ['listening', 'test'], 'neither of the wrong ones was a test')
+    t.is(events[1]?.['remote'], LOCAL, 'a port that nobody looked at is not told')
   }
 })
 

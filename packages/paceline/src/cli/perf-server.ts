@@ -36,7 +36,8 @@ export async function runPerfServer(args: readonly string[]): Promise<number> {
   const host = values.get('host')
   const keys = await listenKeys('perf server', 'client', options)
   // A second client would repeat the keys and nonces of the first.
-  const once = switches.has('once') || 'pathSecret' in keys
+  const single = 'pathSecret' in keys
+  const once = switches.has('once') || single
   process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   // Every stream of a test, those of the test before that are not quite over, and the talk.
@@ -47,7 +48,7 @@ export async function runPerfServer(args: readonly string[]): Promise<number> {
     const what = code === 'EADDRINUSE' || code === 'EACCES' ? 'a free UDP port for --port' : 'an address of this machine for --host'
     throw new Fault(`expected ${what}, got ${host ?? '*'}:${port}: ${meaning(error)}`, { cause: error })
   })
-  const server = new Server(endpoint, { json: switches.has('json'), quiet: switches.has('quiet'), once }, interrupt)
+  const server = new Server(endpoint, { json: switches.has('json'), quiet: switches.has('quiet'), once, knowsPort: !single }, interrupt)
   try {
     return await server.run()
   } catch (error) {
@@ -62,6 +63,8 @@ interface ServerOptions {
   readonly json: boolean
   readonly quiet: boolean
   readonly once: boolean
+  /** With a path secret the address is the file's, and any port of it will do. */
+  readonly knowsPort: boolean
 }
 
 class Server {
@@ -114,7 +117,7 @@ class Server {
       return
     }
     const { remoteAddress } = stream.peer
-    const who = remoteAddress === undefined ? 'a client' : `${remoteAddress.address}:${remoteAddress.port}`
+    const who = remoteAddress === undefined ? 'a client' : this.#options.knowsPort ? `${remoteAddress.address}:${remoteAddress.port}` : remoteAddress.address
     let test: Test | undefined
     try {
       const plan = checkPlan((await reader.next()) ?? {})
