@@ -12,6 +12,7 @@ import { IDLE_MS, MAX_PARALLEL, MAX_SECONDS, MAX_SHORT_BYTES } from './perf-limi
 import { encodeHead, encodeTalk, TalkReader, type Plan } from './perf-protocol.js'
 import { bits, intervalHead, intervalRows, Meter, span, type Interval, type SideReport } from './perf-report.js'
 import { Traffic } from './perf-traffic.js'
+import { awaited } from './progress.js'
 import { ByteReader } from './protocol.js'
 import { packageVersion } from './version.js'
 
@@ -75,7 +76,7 @@ export async function runPerfClient(args: readonly string[]): Promise<number> {
   })
   const endpoint = await Endpoint.bind({ host: remote.family === 6 ? '::' : '0.0.0.0', idleTimeout: IDLE_MS })
   try {
-    const peer = await endpoint.connect(remote.address, where.port, { ...keys, handshakeTimeout, maxBitrate: plan.bitsPerSecond, signal: interrupt })
+    const peer = await awaited(`connecting to ${target}`, switches.has('quiet'), endpoint.connect(remote.address, where.port, { ...keys, handshakeTimeout, maxBitrate: plan.bitsPerSecond, signal: interrupt }))
     const sides = await new Client(endpoint, peer, plan, json || switches.has('quiet'), interrupt).run()
     const whole = sides.client.sentBytes === sides.server.receivedBytes && sides.server.sentBytes === sides.client.receivedBytes
     const cut = sides.client.undeliveredBytes + sides.server.undeliveredBytes > 0
