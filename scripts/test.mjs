@@ -123,6 +123,8 @@ const steps = [
   },
   // Bugs that the simulator has to find, each in its own way, within 500 worlds.
   { name: 'planted', ...rustTests([], '-p', 'paceline-sim', '--features', 'planted', '--test', 'planted') },
+  // What macOS and Windows run, as far as Linux can tell.
+  { name: 'portable', ...rustTests(['--lib', '--tests'], '-p', 'paceline-udp', '--features', 'portable') },
   {
     name: 'loom',
     command: cargo('test', ...cargoColour, '--profile', 'loom', '--target-dir', 'target/loom', ...crates('pool', 'transport', 'udp', 'node'), '--lib', 'models::'),

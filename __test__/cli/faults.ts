@@ -51,7 +51,7 @@ test.serial('port in use', async (t) => {
 
 test.serial('output folder missing, or a file', async (t) => {
   const here = place(t)
-  checkFault(t, await paceline(t, recv({ ...here, out: join(here.folder, 'nowhere') })).ended, /--out.*nowhere: ENOENT/)
+  checkFault(t, await paceline(t, recv({ ...here, out: join(here.folder, 'nowhere') })).ended, /--out.*nowhere: ENOENT \(it does not exist\); make it with mkdir -p\n/)
   checkFault(t, await paceline(t, recv({ ...here, out: here.secretFile })).ended, /--out.*secret: ENOTDIR/)
 })
 
@@ -107,7 +107,7 @@ test.serial('nobody there, or another secret: within the handshake timeout, and 
   const { receiver, port } = await startReceiver(t, here)
   for (const ended of [await send(await usedPort(t)), await send(port)]) {
     t.regex(ended.stderr, /^paceline: [^\n]+\n$/)
-    t.regex(ended.stderr, /not listening.*another secret.*\[ERR_PACELINE_HANDSHAKE_TIMEOUT\]/)
+    t.regex(ended.stderr, /127\.0\.0\.1:\d+: nobody answered: not listening.*another secret.*\[ERR_PACELINE_HANDSHAKE_TIMEOUT\]/)
     t.is(ended.code, 1)
     t.true(ended.milliseconds >= 1000 && ended.milliseconds < 1000 + LIMIT_MS, `${ended.milliseconds} ms`)
   }

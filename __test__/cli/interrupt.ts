@@ -43,6 +43,13 @@ for (const who of ['sender', 'receiver'] as const) {
     t.not(who === 'sender' ? received.code : sent.code, 0)
     t.false(sides.sender.hasSurvivors || sides.receiver.hasSurvivors)
     t.false(readdirSync(out).includes('file'))
+    if (who === 'sender') {
+      t.is(sent.stderr, 'paceline: interrupted\n')
+      t.regex(received.stderr, /^paceline: expected file to arrive whole, got: the sender broke off; file\.part is kept, to be continued when it is sent again\n$/)
+    } else {
+      t.is(sent.stderr, 'paceline: expected the receiver to store file, got the end of the stream: it was stopped; sent again, it goes on where it stood\n')
+      t.regex(received.stderr, /^paceline: expected file to arrive whole, got: an interrupt here; file\.part is kept, .*\npaceline: interrupted\n$/)
+    }
   })
 }
 

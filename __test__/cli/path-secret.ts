@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Endpoint } from '../../packages/paceline/src/index.js'
 import { readPathSecret } from '../../packages/paceline/src/cli/path-secret.js'
-import { paceline, temporaryFolder, writeRandomFile } from '../e2e/helpers/cli.ts'
+import type { PerfReport } from '../../packages/paceline/src/cli/perf-client.ts'
+import { jsonLines, lastJson, paceline, temporaryFolder, writeRandomFile } from '../e2e/helpers/cli.ts'
 
 const LOCAL = '127.0.0.1'
 type Role = 'client' | 'server'
@@ -57,6 +58,34 @@ test.serial('the wrong role and the wrong secret fail with a code, and show noth
   // The receiver heard neither: the right one still gets through.
   const { code, stderr } = await send(t, file, 'client', port, source)
   t.is(code, 0, stderr)
+})
+
+test.serial('perf measures with one path secret, in either role, and its server ends after the one test', async (t) => {
+  const folder = temporaryFolder(t)
+  for (const [role, other, load] of [['client', 'server', ['-n', '3M', '--bidir', '-P', '2']], ['server', 'client', ['--streams', '200']]] as const) {
+    const [file, another] = [await makeFile(t, folder, `${role}.json`), await makeFile(t, folder, 'another.json')]
+    const server = paceline(t, ['perf', 'server', '--json', '--host', LOCAL, '--port', '0', '--path-secret-file', file, '--role', other])
+    const [, port = ''] = await server.prints(/"event":"listening".*"port":(\d+)/)
+    const client = (given: string, as: Role) =>
+      paceline(t, ['perf', 'client', '--json', '--handshake-timeout', '700ms', '--path-secret-file', given, '--role', as, ...load, `${LOCAL}:${port}`]).ended
+    for (const wrong of [await client(file, other), await client(another, role)]) {
+      t.is(wrong.code, 1)
+      t.regex(wrong.stderr, /^paceline: .*\[ERR_PACELINE_PATH_UNCONFIRMED\]\n$/)
+      t.false(wrong.stderr.includes(secretOf(file)))
+    }
+    const right = await client(file, role)
+    t.is(right.code, 0, right.stderr)
+    const report = lastJson<PerfReport>(right)
+    t.true(report.ok)
+    t.is(report.client.sentBytes, report.server.receivedBytes)
+    t.is(report.client.receivedBytes, report.server.sentBytes)
+    t.is(report.client.sentBytes, role === 'client' ? 3_000_000 : 200 * 1024)
+    const ended = await server.ended
+    t.is(ended.code, 0, ended.stderr)
+    const events = jsonLines(ended)
+    t.deepEqual(events.map(({ event }) => event), ['listening', 'test'], 'neither of the wrong ones was a test')
+    t.is(events[1]?.['remote'], LOCAL, 'a port that nobody looked at is not told')
+  }
 })
 
 function secretOf(file: string): string {
@@ -125,6 +154,10 @@ test.serial('the command line says what does not go together, and warns of a fil
     [['recv', '--path-secret-file', file, '--role', 'peer', '--port', '0', ...out], /expected --role client or --role server .*, got "peer"/],
     [['send', '--path-secret-file', file, '--role', 'client', '--secret-file', file, `${LOCAL}:9`, file], /expected --path-secret-file or --secret-file, got both/],
     [['send', '--path-secret-file', file, '--path-secret-file', file, `${LOCAL}:9`, file], /expected --path-secret-file once, got it twice/],
+    [['perf', 'server', '--path-secret-file', file, '--secret-file', file, '--role', 'server'], /expected --path-secret-file or --secret-file, got both \(see paceline perf server --help\)/],
+    [['perf', 'server', '--path-secret-file', file], /expected --role client or --role server with --path-secret-file, got none/],
+    [['perf', 'client', '--role', 'client', LOCAL], /expected --role with --path-secret-file only, got it without \(see paceline perf client --help\)/],
+    [['perf', 'client', '--path-secret-file', file, '--role', 'both', LOCAL], /expected --role client or --role server .*, got "both"/],
     [['secret', '--peer', LOCAL], /expected --peer with --path only/],
     [['secret', '--path', '--peer', 'localhost'], /expected an IP address after --peer, got "localhost"/],
   ]
@@ -138,8 +171,11 @@ test.serial('the command line says what does not go together, and warns of a fil
   t.is(code, 1)
   t.regex(stderr, /^warning: others can read the secret in .* \(mode 644\)/)
   t.regex(stderr, /peerAddress: expected the address that the sender comes from, got none .*\[ERR_PACELINE_SECRET\]\n$/)
-  for (const command of ['send', 'recv']) {
-    const help = await paceline(t, [command, '--help']).ended
+  const server = await paceline(t, ['perf', 'server', '--path-secret-file', file, '--role', 'server', '--port', '0']).ended
+  t.is(server.code, 1)
+  t.regex(server.stderr, /peerAddress: expected the address that the client comes from, got none .*\[ERR_PACELINE_SECRET\]\n$/)
+  for (const command of ['send', 'recv', 'perf server', 'perf client']) {
+    const help = await paceline(t, [...command.split(' '), '--help']).ended
     t.regex(help.stdout, /--path-secret-file FILE [^]*--role ROLE /)
     t.regex(help.stdout, /serves\s+one\s+run\s+on\s+each\s+side[^]*repeats\s+keys\s+and\s+nonces/)
   }

@@ -137,13 +137,13 @@ test('records that wait in JavaScript are bounded over all streams, too', async 
 test('an entry keeps its numbers when the ring is overwritten, and can be shown', async (t) => {
   const recorder = new Recorder({ waiting: 0 }, 1)
   const completions = recorder.open(() => undefined)
-  const record = new Float64Array([2, 5, NaN, 0, 3, 10, 20, 1 | 8])
+  const record = new Float64Array([2, 5, NaN, 0, 3, 10, 20, 1 | 8 | (84 << 16)])
   recorder.completion(record)
   record.fill(7)
   const { value } = await completions.next()
   t.like(value, { outcome: 'cancelled', scheduledAt: 5, sentAt: undefined, errno: undefined, packetCount: 1, bytes: 20 })
   t.deepEqual(JSON.parse(JSON.stringify(value)).packets, [
-    { number: 3, space: 'stream', offset: 10, length: 20, fin: true, ecn: 'ect0', retransmission: false },
+    { number: 3, space: 'stream', offset: 10, length: 20, size: 84, fin: true, ecn: 'ect0', retransmission: false },
   ])
   t.regex(inspect(value), /cancelled/)
 })

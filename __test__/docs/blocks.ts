@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { paceline, ROOT, run } from '../e2e/helpers/cli.ts'
@@ -8,13 +8,12 @@ import { allBlocks, blocksOf, commandsOf, isEnd, program, type Block } from './h
 const BLOCK_TIMEOUT_MS = 20_000
 
 const all = allBlocks()
-const folder = join(ROOT, `docs-blocks-${process.pid}`)
+// Below node_modules a script finds the package, and what a killed run leaves is in nobody's way.
+const cache = join(ROOT, 'node_modules', '.cache')
+mkdirSync(cache, { recursive: true })
+const folder = mkdtempSync(join(cache, 'docs-blocks-'))
 const name = (block: Block) => `${block.page.replaceAll(/[^\w]/g, '-')}-${block.line}`
 
-test.before(() => {
-  // In the repository: a script elsewhere would not find the package.
-  mkdirSync(folder)
-})
 test.after.always(() => rmSync(folder, { recursive: true, force: true }))
 
 for (const block of all.filter((each) => each.language === 'js' && each.mode === 'run' && !isEnd(each))) {

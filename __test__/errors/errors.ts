@@ -25,9 +25,9 @@ test('details go where they belong', (t) => {
   const peer = { address: '10.0.0.2', port: 4433 }
   t.like(failureError(FailureNumber.PeerReset, 300, peer), {
     name: 'StreamError', code: 'ERR_PACELINE_STREAM_RESET', errorCode: 300, address: '10.0.0.2', port: 4433,
-    message: 'the peer reset the stream with code 300 (10.0.0.2:4433)',
+    message: '10.0.0.2:4433: the peer reset the stream with code 300',
   })
-  t.like(failureError(FailureNumber.Send, 1, peer), { code: 'ERR_PACELINE_SEND', errno: -1, syscall: 'sendmsg', message: 'sending failed: EPERM (10.0.0.2:4433)' })
+  t.like(failureError(FailureNumber.Send, 1, peer), { code: 'ERR_PACELINE_SEND', errno: -1, syscall: 'sendmsg', message: '10.0.0.2:4433: sending failed: EPERM' })
   t.like(failureError(FailureNumber.HandshakeRefused, 5), { errorCode: 5 })
   t.is(failureError(FailureNumber.IdleTimeout, 0).errorCode, undefined)
   t.is(failureError(999, 0).name, 'PacelineError')

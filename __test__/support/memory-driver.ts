@@ -4,6 +4,7 @@ import { noPathStats, noStats } from '../../packages/paceline/src/stats.js'
 
 /** Bytes of a packet and packets of a burst, as the real transport has them. */
 const PAYLOAD = 1408
+const OVERHEAD = 64
 const BURST_PACKETS = 46
 /** Bursts a stream may send in one step: what is beyond waits in its send buffer. */
 const BURSTS_PER_STEP = 4
@@ -425,7 +426,7 @@ export class MemoryDriver implements Driver {
     const packets: number[] = []
     for (let at = 0; at < size || packets.length === 0; at += PAYLOAD) {
       const length = Math.min(PAYLOAD, size - at)
-      packets.push(end.packetNumber++, offset + at, length, flags | 8 | (fin && at + length >= size ? 1 : 0))
+      packets.push(end.packetNumber++, offset + at, length, flags | 8 | (fin && at + length >= size ? 1 : 0) | ((length + OVERHEAD) << 16))
     }
     const now = this.now()
     this.tell([Event.Completion, 7 + packets.length, end.id, errno === 0 ? 0 : 1, now - 0.05, now, errno, ...packets])

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 
 export const ROOT = process.cwd()
-const CLI = join(ROOT, 'packages', 'paceline', 'bin', 'paceline.js')
+export const CLI = join(ROOT, 'packages', 'paceline', 'bin', 'paceline.js')
 
 /** Started and not ended yet: they end with this process, also when ava ends it before the teardowns ran. */
 const living = new Set<Running>()

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 
-type Need = 'tcpdump' | 'mount' | 'linux'
+type Need = 'tcpdump' | 'mount' | 'linux' | 'script'
 
 /** What a test cannot do without, and whether it is here. */
 const has: Record<Need, () => boolean> = {
   linux: () => process.platform === 'linux',
+  script: () => process.platform === 'linux' && spawnSync('script', ['--version']).error === undefined,
   tcpdump: () => process.getuid?.() === 0 && spawnSync('tcpdump', ['--version']).error === undefined,
   mount: () => {
     if (process.platform !== 'linux' || process.getuid?.() !== 0) return false
@@ -24,7 +25,7 @@ const has: Record<Need, () => boolean> = {
 export function testWith(needs: readonly Need[], title: string, implementation: (t: ExecutionContext) => Promise<void>): void {
   const missing = needs.filter((need) => !has[need]())
   if (missing.length === 0) test.serial(title, implementation)
-  else test.skip(`${title} (needs ${missing.map((need) => (need === 'linux' ? 'Linux' : `${need} as root`)).join(' and ')})`, implementation)
+  else test.skip(`${title} (needs ${missing.map((need) => (need === 'linux' ? 'Linux' : need === 'script' ? 'script of util-linux' : `${need} as root`)).join(' and ')})`, implementation)
 }
 
 /** A small disk of its own, below `folder`. */

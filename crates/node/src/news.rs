@@ -303,12 +303,12 @@ fn tell_record(record: &Record, line: Line, ring: &mut Ring<'_>) -> Result<(), F
 }
 
 fn packet(info: &Info) -> [f64; 4] {
-    const FIN: u8 = 1;
-    const RETRANSMISSION: u8 = 2;
-    const RECOVERY: u8 = 4;
+    const FIN: u32 = 1;
+    const RETRANSMISSION: u32 = 2;
+    const RECOVERY: u32 = 4;
     // What may be recorded is stream data, and that leaves as ECT(0) only; the record does not say.
-    const ECT0: u8 = 8;
-    let mut flags = ECT0;
+    const ECT0: u32 = 8;
+    let mut flags = ECT0 | u32::from(info.packet_len) << 16;
     if info.included_fin {
         flags |= FIN;
     }

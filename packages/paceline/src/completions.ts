@@ -8,6 +8,8 @@ export const MAX_WAITING_RECORDS = 16 * 1024
 const PACKETS_AT = 4
 const PACKET_ELEMENTS = 4
 const Flag = { Fin: 1, Retransmission: 2, Recovery: 4, Ect0: 8 } as const
+/** Above the flags. */
+const SIZE_SHIFT = 16
 const OUTCOMES = ['sent', 'failed', 'cancelled'] as const
 
 /** One packet of a transmission. */
@@ -20,6 +22,8 @@ export interface CompletionPacket {
   readonly offset: number
   /** Stream bytes in it. */
   readonly length: number
+  /** Bytes of the whole packet, which is the payload of one UDP datagram. */
+  readonly size: number
   /** The payload ends at the end of the stream. */
   readonly fin: boolean
   /** Codepoint in the IP header. */
@@ -94,6 +98,7 @@ export class Completion {
         space: (flags & Flag.Recovery) === 0 ? 'stream' : 'recovery',
         offset: this.#record[at + 1] ?? 0,
         length: this.#record[at + 2] ?? 0,
+        size: flags >>> SIZE_SHIFT,
         fin: (flags & Flag.Fin) !== 0,
         ecn: (flags & Flag.Ect0) === 0 ? 'not-ect' : 'ect0',
         retransmission: (flags & Flag.Retransmission) !== 0,

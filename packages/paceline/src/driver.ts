@@ -452,7 +452,8 @@ export const Event = {
   Closed: 8,
   /**
    * id = stream, outcome (0 sent, 1 failed, 2 cancelled), scheduledAt ms, sentAt ms (NaN when cancelled), errno (0 without one),
-   * then 4 elements a packet: number, stream offset, payload length, flags (1 FIN, 2 retransmission, 4 recovery space, 8 ECT(0)).
+   * then 4 elements a packet: number, stream offset, payload length, flags (1 FIN, 2 retransmission, 4 recovery space, 8 ECT(0))
+   * + 65,536 × bytes of the packet.
    */
   Completion: 9,
   /** id = stream, how many records were dropped because nobody took them. */

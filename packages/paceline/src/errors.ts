@@ -309,7 +309,7 @@ export function failureError(failure: number, detail: number, peer?: { address: 
   ) {
     details.errorCode = detail
   }
-  return new Class(code, peer === undefined ? message : `${message} (${peer.address}:${peer.port})`, details)
+  return new Class(code, peer === undefined ? message : `${peer.address.includes(':') ? `[${peer.address}]` : peer.address}:${peer.port}: ${message}`, details)
 }
 
 /** What a driver may find wrong with an argument. */

@@ -37,6 +37,9 @@ const MAX_OFFSETS = 16 * 1024
 /** Bytes that may wait in the writable: about a hundred bursts. A file's own mark of 16 KiB is less than two. */
 const MAX_WAITING_BYTES = 1 << 20
 
+/** Nanoseconds are what there is; further digits would only be the arithmetic's. */
+const rounded = (milliseconds: number): number => Math.round(milliseconds * 1e6) / 1e6
+
 function header({ number, space }: CompletionPacket): object {
   // dcQUIC has two number spaces a stream, and QUIC's vocabulary one for data: what repeats is told apart by its type.
   return { packet_type: space === 'stream' ? '1RTT' : 'unknown', packet_number: number, packet_number_space: space }
@@ -64,6 +67,8 @@ class Log {
   #broken = false
   #nextMetrics = 0
   #metrics: Record<string, number> = {}
+  /** Time of the newest event. */
+  #last = 0
 
   constructor(source: QlogSource, writable: Writable, interval: number) {
     this.#source = source
@@ -92,7 +97,8 @@ class Log {
   }
 
   completion(completion: Completion): void {
-    const at = completion.sentAt ?? this.#source.now()
+    // What was taken back has no time of its own.
+    const at = completion.sentAt ?? this.#began + this.#last
     if (completion.outcome === 'sent') for (const packet of completion.packets) this.#sent(at, packet, completion)
     else this.#event(at, `paceline:transmission_${completion.outcome}`, { packets: completion.packets.map(header), code: completion.code })
     if (at >= this.#nextMetrics) this.measure(at)
@@ -103,10 +109,10 @@ class Log {
     this.#nextMetrics = at + this.#interval
     const { minRttUs, smoothedRttUs, latestRttUs, rttVariationUs, congestionWindow, bytesInFlight, pacingRateBps } = this.#source.path()
     const metrics: Record<string, number> = {
-      min_rtt: minRttUs / 1_000,
-      smoothed_rtt: smoothedRttUs / 1_000,
-      latest_rtt: latestRttUs / 1_000,
-      rtt_variance: rttVariationUs / 1_000,
+      min_rtt: rounded(minRttUs / 1_000),
+      smoothed_rtt: rounded(smoothedRttUs / 1_000),
+      latest_rtt: rounded(latestRttUs / 1_000),
+      rtt_variance: rounded(rttVariationUs / 1_000),
       congestion_window: congestionWindow,
       bytes_in_flight: bytesInFlight,
       pacing_rate: pacingRateBps,
@@ -129,15 +135,16 @@ class Log {
   #sent(at: number, packet: CompletionPacket, completion: Completion): void {
     const replaced = this.#packets.get(packet.offset)
     if (packet.retransmission && replaced !== undefined) {
-      this.#event(at, 'recovery:packet_lost', { header: header(replaced), trigger: 'retransmitted' })
+      this.#event(at, 'recovery:packet_lost', { header: header(replaced) })
     }
     if (packet.length > 0) this.#remember(packet)
     this.#event(at, 'transport:packet_sent', {
       header: header(packet),
-      raw: { payload_length: packet.length },
+      // Without `length` qvis leaves the packet out.
+      raw: { length: packet.size, payload_length: packet.length },
       frames: packet.length > 0 || packet.fin ? [{ frame_type: 'stream', stream_id: completion.streamId, offset: packet.offset, length: packet.length, fin: packet.fin }] : [{ frame_type: 'ping' }],
       is_retransmission: packet.retransmission,
-      scheduled_at: completion.scheduledAt - this.#began,
+      scheduled_at: rounded(completion.scheduledAt - this.#began),
     })
   }
 
@@ -156,13 +163,15 @@ class Log {
       this.#dropped += 1
       return false
     }
+    // Readers want events in order; a burst may be older than the measurement before it.
+    const time = (this.#last = Math.max(this.#last, rounded(at - this.#began)))
     const { dropped } = this.result
     if (dropped > this.#told) {
       const count = dropped - this.#told
       this.#told = dropped
-      this.#record({ time: at - this.#began, name: 'paceline:events_dropped', data: { count } })
+      this.#record({ time, name: 'paceline:events_dropped', data: { count } })
     }
-    this.#record({ time: at - this.#began, name, data })
+    this.#record({ time, name, data })
     return true
   }
 

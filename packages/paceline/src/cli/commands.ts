@@ -56,7 +56,7 @@ export const commands: Readonly<Record<string, Command>> = {
     summary: 'wait for perf clients, and measure with them',
     usage: perfServerUsage,
     options: perfServerOptions,
-    notes: ['One test at a time; a second client is told so. Ends with Ctrl-C.'],
+    notes: ['One test at a time; a second client is told so. Ends with Ctrl-C.', pathSecretNote],
     run: runPerfServer,
   },
   'perf client': {
@@ -66,6 +66,7 @@ export const commands: Readonly<Record<string, Command>> = {
     notes: [
       'Measures what an application gets: payload that was encrypted, paced, acknowledged, and counted at both ends. PORT is 4433 unless given.',
       'A gate for your CI: once "paceline perf client … --json > base.json", then "paceline perf client … --baseline base.json".',
+      pathSecretNote,
     ],
     run: runPerfClient,
   },
@@ -128,5 +129,5 @@ export function help(command: Command): string {
 /** `paceline perf --help`. */
 export function perfHelp(): string {
   const rows = Object.entries(commands).filter(([name]) => name.startsWith('perf '))
-  return `${rows.map(([, { usage, summary, options }]) => `usage: ${usage}\n\n${paragraph(summary)}\n${describeOptions(options)}`).join('\n')}\n${rows.flatMap(([, { notes }]) => notes.map(paragraph)).join('\n')}\n${EXIT_CODES}`
+  return `${rows.map(([, { usage, summary, options }]) => `usage: ${usage}\n\n${paragraph(summary)}\n${describeOptions(options)}`).join('\n')}\n${[...new Set(rows.flatMap(([, { notes }]) => notes))].map(paragraph).join('\n')}\n${EXIT_CODES}`
 }

@@ -67,6 +67,13 @@ export function oneLine(error: unknown): string {
   return text.replace(/\s*\n\s*/g, ' ').trim()
 }
 
+/** An error of the library as whoever runs a command wants to hear it. `other`: who is at the other end. */
+export function told(error: unknown, other = 'the other side'): string {
+  if (pacelineCode(error) === 'ERR_PACELINE_STREAM_RESET') return `${other} broke off`
+  if (pacelineCode(error) === 'ERR_PACELINE_IDLE_TIMEOUT') return `${other} fell silent`
+  return oneLine(error)
+}
+
 /** The stable `ERR_PACELINE_*` code of an error of the library. */
 export function pacelineCode(error: unknown): string | undefined {
   const code = error instanceof Error && 'code' in error ? error.code : undefined

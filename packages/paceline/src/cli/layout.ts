@@ -1,4 +1,5 @@
 /** Text in columns: for `--help`, for tables, for a terminal that may be narrow. */
+import { stripVTControlCharacters } from 'node:util'
 
 /** Without a terminal, and for `--help` everywhere. */
 export const PLAIN_COLUMNS = 80
@@ -10,12 +11,15 @@ export function columnsOf(stream: { isTTY?: boolean; columns?: number }): number
   return stream.isTTY === true ? Math.max(40, Math.min(MOST_COLUMNS, stream.columns ?? PLAIN_COLUMNS)) : PLAIN_COLUMNS
 }
 
+/** Colours take no cells. */
+const visible = (text: string) => cells(stripVTControlCharacters(text))
+
 /** Text broken between words into lines of at most `width` characters; a longer word stands alone. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = []
   let line = ''
   for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
+    if (line !== '' && visible(line) + 1 + visible(word) > width) {
       lines.push(line)
       line = word
     } else line = line === '' ? word : `${line} ${word}`

@@ -1,5 +1,5 @@
 import { commands, help, overview, perfHelp } from './commands.js'
-import { ExitCode, UsageError, oneLine, pacelineCode } from './faults.js'
+import { ExitCode, UsageError, pacelineCode, told } from './faults.js'
 import { Interrupted } from './interrupt.js'
 import { suggest } from './options.js'
 import { paint, say } from './output.js'
@@ -57,7 +57,7 @@ function explain(error: unknown): number {
     return ExitCode.Usage
   }
   const code = pacelineCode(error)
-  say(`${head} ${oneLine(error)}${code === undefined ? '' : ` [${code}]`}`)
+  say(`${head} ${told(error)}${code === undefined ? '' : ` [${code}]`}`)
   if (process.env['NODE_DEBUG']?.includes('paceline') === true && error instanceof Error) say(error.stack ?? '')
   return ExitCode.Failed
 }

@@ -1,4 +1,5 @@
 import { stripVTControlCharacters } from 'node:util'
+import { wrap } from './layout.js'
 
 export type Colour = 'red' | 'green' | 'yellow' | 'dim' | 'bold'
 const CODES: Readonly<Record<Colour, readonly [number, number]>> = { red: [31, 39], green: [32, 39], yellow: [33, 39], dim: [2, 22], bold: [1, 22] }
@@ -10,9 +11,10 @@ export function paint(colour: Colour, text: string, stream: { isTTY?: boolean } 
   return `\x1b[${on}m${text}\x1b[${off}m`
 }
 
-/** A line for people; stdout belongs to results. */
+/** A line for people; stdout belongs to results. A terminal breaks it between words. */
 export function say(line: string): void {
-  process.stderr.write(`${line}\n`)
+  const { isTTY, columns } = process.stderr
+  process.stderr.write(`${isTTY === true ? line.split('\n').flatMap((part) => wrap(part, columns || 80)).join('\n') : line}\n`)
 }
 
 export function warn(line: string): void {

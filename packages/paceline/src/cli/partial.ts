@@ -30,7 +30,7 @@ process.on('exit', () => {
 export async function checkFolder(folder: string): Promise<void> {
   const expected = 'expected --out to be a folder that can be written to'
   const stats = await stat(folder).catch((error: unknown) => {
-    throw new Fault(`${expected}, got ${folder}: ${meaning(error)}`)
+    throw new Fault(`${expected}, got ${folder}: ${meaning(error)}${systemCode(error) === 'ENOENT' ? '; make it with mkdir -p' : ''}`)
   })
   if (!stats.isDirectory()) throw new Fault(`${expected}, got ${folder}: ENOTDIR (it is a file)`)
   await access(folder, constants.W_OK | constants.X_OK).catch((error: unknown) => {

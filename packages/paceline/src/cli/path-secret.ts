@@ -5,7 +5,7 @@ import { UsageError } from './faults.js'
 import type { OptionSpecs, ParsedOptions } from './options.js'
 import { loadSecrets, printSecret, readSecretText } from './secret.js'
 
-/** What `send` and `recv` have beside their other options. */
+/** What `send`, `recv` and `perf` have beside their other options. */
 export const pathSecretOptions: OptionSpecs = {
   'path-secret-file': { value: 'FILE', help: 'instead of a secret: a path secret that no handshake made; one run a file' },
   role: { value: 'ROLE', help: 'with --path-secret-file: client here and server there, or the other way round' },
@@ -26,20 +26,20 @@ const SUITES: readonly unknown[] = ['aes-128-gcm', 'aes-256-gcm']
 const NUMBERS = ['firstKeyId', 'remoteMaxData', 'remoteMaxStreams', 'remoteIdleTimeout', 'maxDatagramSize'] as const
 const FIELDS: readonly string[] = [...Object.keys(BYTES), 'cipherSuite', 'peerAddress', ...NUMBERS]
 
-/** The keys of `send`: the peer is HOST:PORT, whatever the file says. */
-export async function sendKeys({ values }: ParsedOptions): Promise<Keys<PathSecret>> {
-  const file = pathSecretFile('send', values)
+/** The keys of `send` or `perf client`: the peer is HOST:PORT, whatever the file says. */
+export async function connectKeys(command: string, { values }: ParsedOptions): Promise<Keys<PathSecret>> {
+  const file = pathSecretFile(command, values)
   if (file === undefined) return { secret: await loadSecrets(values.get('secret-file')) }
   return { pathSecret: (await readPathSecret(file.path, file.role)).secret }
 }
 
-/** The keys of `recv`, whose file says where the peer is. */
-export async function recvKeys({ values }: ParsedOptions): Promise<Keys<ListenPathSecret>> {
-  const file = pathSecretFile('recv', values)
+/** The keys of `recv` or `perf server`, whose file says where `peer` is. */
+export async function listenKeys(command: string, peer: 'sender' | 'client', { values }: ParsedOptions): Promise<Keys<ListenPathSecret>> {
+  const file = pathSecretFile(command, values)
   if (file === undefined) return { secret: await loadSecrets(values.get('secret-file')) }
   const { secret, peerAddress } = await readPathSecret(file.path, file.role)
   if (peerAddress === undefined) {
-    throw wrong(file.path, 'peerAddress: expected the address that the sender comes from, got none (npx paceline secret --path --peer ADDRESS)')
+    throw wrong(file.path, `peerAddress: expected the address that the ${peer} comes from, got none (npx paceline secret --path --peer ADDRESS)`)
   }
   return { pathSecret: { ...secret, peerAddress } }
 }
@@ -122,7 +122,7 @@ function peerAddressOf(file: string, value: unknown): ListenPathSecret['peerAddr
 export const secretOptions: OptionSpecs = {
   path: { help: 'a path secret (JSON) instead: for one run with --path-secret-file' },
   cipher: { value: 'SUITE', help: 'with --path: aes-128-gcm (default) or aes-256-gcm' },
-  peer: { value: 'ADDRESS', help: 'with --path: the IP address that the sender comes from; recv needs it' },
+  peer: { value: 'ADDRESS', help: 'with --path: the IP address that the sender or client comes from; recv and perf server need it' },
   help: { help: 'this text' },
 }
 

@@ -6,13 +6,14 @@ import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { addressOr, bitrate, byteCount, duration, integer, parseOptions, seconds, type OptionSpecs } from './options.js'
 import { paint, say, sayJson, size } from './output.js'
+import { connectKeys, pathSecretOptions } from './path-secret.js'
 import { describeGate, judgeGate, parseGate, readBaseline, type GateVerdict } from './perf-gate.js'
-import { MAX_PARALLEL, MAX_SECONDS, MAX_SHORT_BYTES } from './perf-limits.js'
+import { IDLE_MS, MAX_PARALLEL, MAX_SECONDS, MAX_SHORT_BYTES } from './perf-limits.js'
 import { encodeHead, encodeTalk, TalkReader, type Plan } from './perf-protocol.js'
 import { bits, intervalHead, intervalRows, Meter, span, type Interval, type SideReport } from './perf-report.js'
 import { Traffic } from './perf-traffic.js'
+import { awaited } from './progress.js'
 import { ByteReader } from './protocol.js'
-import { loadSecrets } from './secret.js'
 import { packageVersion } from './version.js'
 
 const DEFAULT_MS = 10_000
@@ -25,6 +26,7 @@ const PATIENCE_MS = 15_000
 
 export const perfClientOptions: OptionSpecs = {
   'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET)' },
+  ...pathSecretOptions,
   duration: { short: 't', value: 'TIME', help: 'how long: 10, 2.5s, 500ms, 2m (default 10 seconds)' },
   bytes: { short: 'n', value: 'SIZE', help: 'instead of a time: so much each way, 100M, 1Gi; with --streams the size of each request and reply (default 1Ki)' },
   reverse: { short: 'R', help: 'the server sends' },
@@ -55,7 +57,8 @@ export interface PerfReport {
 }
 
 export async function runPerfClient(args: readonly string[]): Promise<number> {
-  const { switches, values, positionals } = parseOptions('perf client', perfClientOptions, args)
+  const options = parseOptions('perf client', perfClientOptions, args)
+  const { switches, values, positionals } = options
   const [target, ...more] = positionals
   if (target === undefined || more.length > 0) throw new UsageError(`expected one HOST[:PORT], got ${target === undefined ? 'none' : positionals.join(' ')}`, 'perf client')
   const where = addressOr('perf client', target, DEFAULT_PORT)
@@ -65,15 +68,15 @@ export async function runPerfClient(args: readonly string[]): Promise<number> {
   const handshakeTimeout = timeout === undefined ? DEFAULT_HANDSHAKE_MS : duration('perf client', 'handshake-timeout', timeout)
   const json = switches.has('json')
   const baseline = await readBaseline(gate)
-  const secret = await loadSecrets(values.get('secret-file'))
+  const keys = await connectKeys('perf client', options)
   process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   const remote = await lookup(where.host).catch((error: unknown) => {
     throw new Fault(`expected a host that can be found, got ${where.host}: ${meaning(error)}`)
   })
-  const endpoint = await Endpoint.bind({ host: remote.family === 6 ? '::' : '0.0.0.0' })
+  const endpoint = await Endpoint.bind({ host: remote.family === 6 ? '::' : '0.0.0.0', idleTimeout: IDLE_MS })
   try {
-    const peer = await endpoint.connect(remote.address, where.port, { secret, handshakeTimeout, maxBitrate: plan.bitsPerSecond, signal: interrupt })
+    const peer = await awaited(`connecting to ${target}`, switches.has('quiet'), endpoint.connect(remote.address, where.port, { ...keys, handshakeTimeout, maxBitrate: plan.bitsPerSecond, signal: interrupt }))
     const sides = await new Client(endpoint, peer, plan, json || switches.has('quiet'), interrupt).run()
     const whole = sides.client.sentBytes === sides.server.receivedBytes && sides.server.sentBytes === sides.client.receivedBytes
     const cut = sides.client.undeliveredBytes + sides.server.undeliveredBytes > 0

@@ -5,22 +5,21 @@ import { ExitCode, Fault, UsageError, oneLine, systemCode, meaning } from './fau
 import { onInterrupt } from './interrupt.js'
 import { integer, parseOptions, type OptionSpecs } from './options.js'
 import { paint, printable, say, sayJson } from './output.js'
-import { MAX_PARALLEL } from './perf-limits.js'
+import { listenKeys, pathSecretOptions } from './path-secret.js'
+import { IDLE_MS, MAX_PARALLEL } from './perf-limits.js'
 import { checkPlan, encodeTalk, readHead, TalkReader, type Plan } from './perf-protocol.js'
 import { bits, intervalHead, intervalRows, Meter, type SideReport } from './perf-report.js'
 import { Traffic } from './perf-traffic.js'
 import { ByteReader } from './protocol.js'
-import { loadSecrets } from './secret.js'
 
-/** A client that is gone holds the server no longer. */
-const IDLE_MS = 10_000
 const CLOSE_MS = 300
 
 export const perfServerOptions: OptionSpecs = {
   'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET)' },
+  ...pathSecretOptions,
   port: { value: 'PORT', help: `the UDP port to listen on; 0 takes a free one (default ${DEFAULT_PORT})` },
   host: { value: 'ADDRESS', help: 'the address to listen on (default: all)' },
-  once: { help: 'end after one test; exit code 1 if it broke off' },
+  once: { help: 'end after one test (always with --path-secret-file); exit code 1 if it broke off' },
   json: { help: 'print one JSON object per event on stdout: listening, test, failed' },
   quiet: { help: 'no lines per interval' },
   help: { help: 'this text' },
@@ -29,23 +28,27 @@ export const perfServerOptions: OptionSpecs = {
 export const perfServerUsage = 'paceline perf server [OPTION…]'
 
 export async function runPerfServer(args: readonly string[]): Promise<number> {
-  const { switches, values, positionals } = parseOptions('perf server', perfServerOptions, args)
+  const options = parseOptions('perf server', perfServerOptions, args)
+  const { switches, values, positionals } = options
   if (positionals.length > 0) throw new UsageError(`expected options only, got ${positionals.join(' ')}`, 'perf server')
   const portText = values.get('port')
   const port = portText === undefined ? DEFAULT_PORT : integer('perf server', 'port', portText, 0, 65_535)
   const host = values.get('host')
-  const secret = await loadSecrets(values.get('secret-file'))
+  const keys = await listenKeys('perf server', 'client', options)
+  // A second client would repeat the keys and nonces of the first.
+  const single = 'pathSecret' in keys
+  const once = switches.has('once') || single
   process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   // Every stream of a test, those of the test before that are not quite over, and the talk.
   const maxIncomingStreams = 4 * MAX_PARALLEL
-  const endpoint = await Endpoint.listen({ port, secret, idleTimeout: IDLE_MS, maxIncomingStreams, ...(host !== undefined && { host }) }).catch((error: unknown) => {
+  const endpoint = await Endpoint.listen({ port, ...keys, idleTimeout: IDLE_MS, maxIncomingStreams, ...(host !== undefined && { host }) }).catch((error: unknown) => {
     const code = systemCode(error)
     if (code === undefined) throw error
     const what = code === 'EADDRINUSE' || code === 'EACCES' ? 'a free UDP port for --port' : 'an address of this machine for --host'
     throw new Fault(`expected ${what}, got ${host ?? '*'}:${port}: ${meaning(error)}`, { cause: error })
   })
-  const server = new Server(endpoint, { json: switches.has('json'), quiet: switches.has('quiet'), once: switches.has('once') }, interrupt)
+  const server = new Server(endpoint, { json: switches.has('json'), quiet: switches.has('quiet'), once, knowsPort: !single }, interrupt)
   try {
     return await server.run()
   } catch (error) {
@@ -60,6 +63,8 @@ interface ServerOptions {
   readonly json: boolean
   readonly quiet: boolean
   readonly once: boolean
+  /** With a path secret the address is the file's, and any port of it will do. */
+  readonly knowsPort: boolean
 }
 
 class Server {
@@ -112,7 +117,7 @@ class Server {
       return
     }
     const { remoteAddress } = stream.peer
-    const who = remoteAddress === undefined ? 'a client' : `${remoteAddress.address}:${remoteAddress.port}`
+    const who = remoteAddress === undefined ? 'a client' : this.#options.knowsPort ? `${remoteAddress.address}:${remoteAddress.port}` : remoteAddress.address
     let test: Test | undefined
     try {
       const plan = checkPlan((await reader.next()) ?? {})

@@ -37,6 +37,7 @@ export class Progress {
   #rateAt = performance.now()
   #rateDone = 0
   #rate = 0
+  #visible = false
 
   constructor(name: string, total: number, quiet: boolean, counted: Counted = bytes, tail: () => string = () => '') {
     this.#name = name
@@ -78,12 +79,14 @@ export class Progress {
     if (now - this.#shownAt < REDRAW_MS) return
     this.#shownAt = now
     this.#measure(now)
+    this.#visible = true
     process.stderr.write(`\r\x1b[2K${this.#line()}`)
   }
 
   /** Takes the bar away, so that a line can stand in its place. */
   clear(): void {
-    if (!this.#quiet) process.stderr.write('\r\x1b[2K')
+    if (this.#visible) process.stderr.write('\r\x1b[2K')
+    this.#visible = false
   }
 
   /** The rate forgets exponentially; the first second counts whole. */
@@ -103,15 +106,38 @@ export class Progress {
     const percent = `${String(Math.floor(part * 100)).padStart(2)} %`
     const counted = this.#counted(this.#done, this.#total, this.#rate)
     const tail = this.#tail()
-    const numbers = `${known ? `${percent}  ` : ''}${counted}${known ? `  ${time(rest)} left` : ''}${tail === '' ? '' : `  ${tail}`}`
     // Ctrl-C shows as two letters: with room for them, they do not push the line up.
     const room = (process.stderr.columns || 80) - 3
+    const left = `${time(rest)} left`
+    // In a narrow terminal whole numbers go, the last ones first.
+    const choices = known ? [[percent, counted, left, tail], [percent, counted, left], [percent, left], [percent]] : [[counted, tail], [counted]]
+    const fitting = choices.map((parts) => parts.filter((part) => part !== '').join('  '))
+    const numbers = fitting.find((text) => LEAST_NAME + 2 + text.length <= room) ?? fitting.at(-1) ?? ''
     // The numbers come first, then the name, then the bar: a terminal of 80 columns has room for all of them.
     const name = shorten(this.#name, Math.max(LEAST_NAME, Math.min(Math.floor(room / 3), room - numbers.length - LEAST_BAR - 4)))
     const bar = Math.min(BAR_CELLS, room - numbers.length - cells(name) - 4)
     if (!known || bar < LEAST_BAR) return shorten(`${name}  ${numbers.trimStart()}`, room)
     const full = Math.round(part * bar)
     return `${name}  ${paint('green', '━'.repeat(full))}${paint('dim', '━'.repeat(bar - full))}  ${numbers}`
+  }
+}
+
+/** After that long somebody wonders. */
+const PATIENCE_MS = 400
+
+/** Waits for something, and says what for on a terminal if that takes a while. */
+export async function awaited<T>(what: string, quiet: boolean, work: Promise<T>): Promise<T> {
+  if (quiet || process.stderr.isTTY !== true || process.env['TERM'] === 'dumb') return work
+  let shown = false
+  const timer = setTimeout(() => {
+    shown = true
+    process.stderr.write(shorten(`${what} …`, (process.stderr.columns || 80) - 3))
+  }, PATIENCE_MS)
+  try {
+    return await work
+  } finally {
+    clearTimeout(timer)
+    if (shown) process.stderr.write('\r\x1b[2K')
   }
 }
 

@@ -150,9 +150,9 @@ export function encodeAnswer({ verdict, sha256, explanation }: Answer): Buffer {
   return Buffer.concat([head, text])
 }
 
-/** What a receiver says next: its last word, or before that, once, what it has. */
-export async function readReply(reader: ByteReader, mayOffer: boolean): Promise<Answer | Offer> {
-  const magic = (await reader.exactly(MAGIC_BYTES)).toString('latin1')
+/** What a receiver says next: its last word, or before that, once, what it has. `silence`: what to say where it says nothing. */
+export async function readReply(reader: ByteReader, mayOffer: boolean, silence?: string): Promise<Answer | Offer> {
+  const magic = (await reader.exactly(MAGIC_BYTES, silence)).toString('latin1')
   if (mayOffer && magic === OFFER_MAGIC) {
     const rest = await reader.exactly(OFFER_BYTES - MAGIC_BYTES)
     return { offset: Number(rest.readBigUInt64BE(0)), sha256: Buffer.from(rest.subarray(8)) }
@@ -206,12 +206,12 @@ export class ByteReader {
     this.#chunks = source[Symbol.asyncIterator]()
   }
 
-  /** Exactly so many bytes (a few: heads and digests). */
-  async exactly(length: number): Promise<Buffer> {
+  /** Exactly so many bytes (a few: heads and digests). `missed` is the message where there are fewer. */
+  async exactly(length: number, missed?: string): Promise<Buffer> {
     const parts: Buffer[] = []
     for (let missing = length; missing > 0; ) {
       const part = await this.some(missing)
-      if (part === undefined) throw new ProtocolError(`expected ${missing} more bytes, got the end of the stream`)
+      if (part === undefined) throw new ProtocolError(missed ?? `expected ${missing} more bytes, got the end of the stream`)
       parts.push(part)
       missing -= part.length
     }

@@ -2,12 +2,12 @@ import { resolve } from 'node:path'
 import { Endpoint, type Peer, type Stream } from '../index.js'
 import { takeStreams } from './accept.js'
 import { Board } from './board.js'
-import { ExitCode, Fault, UsageError, isLocalDisk, meaning, oneLine, pacelineCode, systemCode } from './faults.js'
+import { ExitCode, Fault, UsageError, isLocalDisk, meaning, pacelineCode, systemCode, told } from './faults.js'
 import { IncomingFile, type IncomingOptions } from './incoming.js'
 import { onInterrupt } from './interrupt.js'
 import { idle, integer, parseOptions, type OptionSpecs } from './options.js'
 import { paint, printable, say, sayJson, sayResult, size } from './output.js'
-import { pathSecretOptions, recvKeys } from './path-secret.js'
+import { listenKeys, pathSecretOptions } from './path-secret.js'
 import { DiskError, checkFolder } from './partial.js'
 import { Kind, ProtocolError, Verdict, type Answer, type FileHead } from './protocol.js'
 
@@ -56,7 +56,7 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   if (toStdout && countText !== undefined) throw new UsageError('expected --count or --out -, got both: stdout is for one file', 'recv')
   if (countText !== undefined && switches.has('once')) throw new UsageError('expected --count or --once, got both', 'recv')
   const count = countText !== undefined ? integer('recv', 'count', countText, 1, 1e9) : switches.has('once') || toStdout ? 1 : Number.POSITIVE_INFINITY
-  const keys = await recvKeys(options)
+  const keys = await listenKeys('recv', 'sender', options)
   if (!toStdout) await checkFolder(folder)
   // Whoever reads a pipe may go: that is an error of a write, which is told, and none of the process.
   else process.stdout.on('error', () => {})
@@ -73,7 +73,7 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   return receiver.run(interrupt)
 }
 
-async function listen(port: number, host: string | undefined, keys: Awaited<ReturnType<typeof recvKeys>>, idleTimeout: number): Promise<Endpoint> {
+async function listen(port: number, host: string | undefined, keys: Awaited<ReturnType<typeof listenKeys>>, idleTimeout: number): Promise<Endpoint> {
   const options = { port, ...keys, idleTimeout, ...(host !== undefined && { host }) }
   return Endpoint.listen(options).catch((error: unknown) => {
     const code = systemCode(error)
@@ -116,6 +116,7 @@ class Receiver {
   #over = 0
   #stored = 0
   #failed = 0
+  #interrupted = false
 
   constructor(endpoint: Endpoint, folder: string, count: number, options: ReceiverOptions) {
     this.#endpoint = endpoint
@@ -126,7 +127,10 @@ class Receiver {
   }
 
   async run(interrupt: AbortSignal): Promise<number> {
-    const stop = () => this.#stop.abort(interrupt.reason)
+    const stop = () => {
+      this.#interrupted = true
+      this.#stop.abort(interrupt.reason)
+    }
     interrupt.addEventListener('abort', stop, { once: true })
     try {
       await this.#accept()
@@ -226,7 +230,9 @@ class Receiver {
   #complain(file: IncomingFile, error: unknown): void {
     const name = file.head === undefined ? 'a file' : printable(file.head.name)
     const kept = file.kept === undefined ? '' : `; ${printable(file.kept)} is kept, to be continued when it is sent again`
-    const message = `expected ${name} to arrive whole, got: ${printable(oneLine(error))}${kept}`
+    // Streams that break because we leave have no reason of their own.
+    const why = this.#interrupted ? 'an interrupt here' : printable(told(error, 'the sender'))
+    const message = `expected ${name} to arrive whole, got: ${why}${kept}`
     if (this.#options.json) sayJson({ event: 'file', ok: false, name: file.head?.name ?? null, code: pacelineCode(error) ?? null, error: message })
     this.#board.clear()
     say(`${paint('red', 'paceline:')} ${message}`)

@@ -6,8 +6,8 @@ import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { address, bitrate, duration, idle, parseOptions, type OptionSpecs } from './options.js'
 import { paint, say, sayJson, sayResult, size } from './output.js'
-import { pathSecretOptions, sendKeys } from './path-secret.js'
-import { Progress, pathTail } from './progress.js'
+import { connectKeys, pathSecretOptions } from './path-secret.js'
+import { Progress, awaited, pathTail } from './progress.js'
 import { Kind } from './protocol.js'
 import { rounded, type CompletionCounts, type Report } from './report.js'
 import { listSources, type Listing } from './sources.js'
@@ -65,14 +65,14 @@ export async function runSend(args: readonly string[]): Promise<number> {
   if (name !== undefined && !paths.includes('-')) throw new UsageError('expected "-" (stdin) beside --name, got none', 'send')
   const quiet = switches.has('quiet')
   const json = switches.has('json')
-  const keys = await sendKeys(options)
+  const keys = await connectKeys('send', options)
   const interrupt = onInterrupt()
   const listing = await listSources(paths, name ?? 'stdin', !switches.has('no-times'))
   const remote = await resolve(host)
   const endpoint = await Endpoint.bind({ host: remote.family === 6 ? '::' : '0.0.0.0', idleTimeout })
   let closeMs = CLOSE_MS
   try {
-    const peer = await endpoint.connect(remote.address, port, { ...connectOptions, ...keys, signal: interrupt })
+    const peer = await awaited(`connecting to ${target}`, quiet, endpoint.connect(remote.address, port, { ...connectOptions, ...keys, signal: interrupt }))
     const shipment = new Shipment(endpoint, peer, listing, { quiet, json, resumes: !switches.has('no-resume') }, interrupt)
     return await shipment.run()
   } catch (error) {

@@ -122,10 +122,12 @@ export class Transfer {
   }
 
   async #readAnswer(reader: ByteReader, offered: (offer: Offer) => void): Promise<Answer> {
-    let reply = await readReply(reader, this.#resumes)
+    const again = this.#resumes ? '; sent again, it goes on where it stood' : ''
+    const expected = `expected the receiver to store ${printable(this.#source.name)}, got the end of the stream: it was stopped${again}`
+    let reply = await readReply(reader, this.#resumes, expected)
     if ('offset' in reply) {
       offered(reply)
-      reply = await readReply(reader, false)
+      reply = await readReply(reader, false, expected)
     }
     if ('offset' in reply) throw new ProtocolError('expected an answer, got a second offer')
     if (reply.verdict !== Verdict.Stored) throw refusal(this.#source.name, reply)
