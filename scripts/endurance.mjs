@@ -3,8 +3,6 @@
 import { join } from 'node:path'
 import { isStopping, root, run } from './run.mjs'
 
-/** What Node is told. */
-const FLAGS = { churn: ['--max-semi-space-size=2'], networks: ['--max-semi-space-size=2'] }
 const checks = {
   R12: ['churn', 'streams=10000'],
   R13: ['r13', 'workers=500', 'exits=100', 'throws=100'],
@@ -24,7 +22,7 @@ if (unknown.length > 0) {
 let failed = 0
 for (const [name, [script, ...counts]] of Object.entries(checks)) {
   if (isStopping() || (named.length > 0 && !named.includes(name))) continue
-  const { code, output } = await run(process.execPath, [...(FLAGS[script] ?? []), join(root, '__test__', 'support', 'endurance', `${script}.mjs`), ...counts])
+  const { code, output } = await run(process.execPath, [join(root, '__test__', 'support', 'endurance', `${script}.mjs`), ...counts])
   if (code !== 0) failed += 1
   process.stdout.write(`${code === 0 ? 'ok  ' : 'FAIL'} ${name.padEnd(6)} ${output.trim()}\n`)
 }

@@ -132,7 +132,7 @@ test('times never go back, and have no digits but those that were measured', asy
   completions.push(Float64Array.of(0, 300.2, 300.3, 0, 7, 2_816, 1_408, flags), 7)
   completions.end(0)
   await logged
-  const text = String(log.read())
+  const text = Buffer.concat(await log.toArray()).toString()
   const [header, events] = sequence(text)
   asQvisReads(t, header, events)
   t.deepEqual(events.filter(({ name }) => name !== 'recovery:metrics_updated').map(({ time }) => time), [0, 0, 200.2, 399.9])
@@ -151,7 +151,7 @@ test('a copy says which packet was lost', async (t) => {
   completions.push(Float64Array.of(2, 201, NaN, 0, 7, 1_418, 10, flags.ect0), 7)
   completions.end(0)
   await logged
-  const [header, events] = sequence(String(log.read()))
+  const [header, events] = sequence(Buffer.concat(await log.toArray()).toString())
   t.is(header.trace.vantage_point.type, 'server')
   asQvisReads(t, header, events)
   t.deepEqual(events.map(({ name }) => name).filter((name) => name !== 'recovery:metrics_updated'), [

@@ -8,16 +8,13 @@ interface Report {
   faults: string[]
 }
 
-/** What Node is told: `scripts/endurance.mjs` has the same. */
-const FLAGS: Record<string, string[]> = { churn: ['--max-semi-space-size=2'], networks: ['--max-semi-space-size=2'] }
-
 /**
  * Runs one of the long checks with small counts; `npm run test:endurance` runs them with the full ones. Fails with what
  * the check found.
  */
 export async function endurance<Figures extends object>(t: ExecutionContext, name: string, counts: Record<string, number>): Promise<Figures> {
   const args = Object.entries(counts).map(([key, value]) => `${key}=${value}`)
-  const ended = await run(t, process.execPath, [...(FLAGS[name] ?? []), join(ROOT, '__test__', 'support', 'endurance', `${name}.mjs`), ...args]).ended
+  const ended = await run(t, process.execPath, [join(ROOT, '__test__', 'support', 'endurance', `${name}.mjs`), ...args]).ended
   if (ended.stdout.trim() === '') throw new Error(`${name} ended with ${ended.code ?? ended.signal}: ${ended.stderr}`)
   const report = lastJson<Report & Figures>(ended)
   t.deepEqual(report.faults, [])

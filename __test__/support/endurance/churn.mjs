@@ -1,5 +1,4 @@
 // R12 and check 4: what remains after so many streams. Each carries a request and a reply of 1 KiB.
-// usage: node --max-semi-space-size=2 churn.mjs [NAME=NUMBER…]
 import { Faults, MiB, NOTHING_ALIVE, growth, nativeLiveness, numbers, pair, pinned, report, settle, sleep, sockets, threads, until } from './common.mjs'
 
 pinned()

@@ -1,14 +1,13 @@
 // What remains of test networks that were closed, in mid-transfer too.
-// usage: node --max-semi-space-size=2 networks.mjs [NAME=NUMBER…]
 import { Network } from 'paceline/testing'
 import { Faults, MiB, nativeLiveness, numbers, pinned, report, settle } from './common.mjs'
 
 pinned()
 const { networks, first, maxGrowth } = numbers({
   networks: 1_000,
-  /** As many as fill what is recycled. */
-  first: 200,
-  maxGrowth: 16 * MiB,
+  /** As many as fill what is recycled, and what V8 takes for itself. */
+  first: 500,
+  maxGrowth: 4 * MiB,
 })
 const CONTENT = Buffer.alloc(20_000, 'paceline')
 const faults = new Faults()
