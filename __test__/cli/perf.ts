@@ -130,7 +130,7 @@ test.serial('one test at a time; a client that is interrupted leaves the server 
   first.signal('SIGINT')
   t.is((await first.ended).code, 130)
   t.true(performance.now() - begin < 1000)
-  await place.server.prints(/"event":"failed"/)
+  await place.server.prints(/"event":"failed","error":"expected a whole test from 127\.0\.0\.1:\d+, got: the client broke off"/)
   const third = await client(t, place, '--quiet', '-n', '1M')
   t.is(third.code, 0, third.stderr)
   place.server.signal('SIGINT')
