@@ -151,7 +151,7 @@ test.serial('wrong options', async (t) => {
     wrong(/--bytes or --duration, got both/, 'client', '-n', '1M', '-t', '1', 'host'),
     wrong(/--fail-below as a share only beside --baseline/, 'client', '--fail-below', '90%', 'host'),
     wrong(/expected one HOST\[:PORT\], got none/, 'client'),
-    wrong(/got perf; did you mean perf server|expected a command/),
+    wrong(/expected a command \(perf server, perf client\), got perf \(see paceline --help\)/),
     wrong(/got perf severr; did you mean perf server\?/, 'severr'),
   ])
 })

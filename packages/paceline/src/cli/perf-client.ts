@@ -69,7 +69,6 @@ export async function runPerfClient(args: readonly string[]): Promise<number> {
   const json = switches.has('json')
   const baseline = await readBaseline(gate)
   const keys = await connectKeys('perf client', options)
-  process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   const remote = await lookup(where.host).catch((error: unknown) => {
     throw new Fault(`expected a host that can be found, got ${where.host}: ${meaning(error)}`)

@@ -38,7 +38,6 @@ export async function runPerfServer(args: readonly string[]): Promise<number> {
   // A second client would repeat the keys and nonces of the first.
   const single = 'pathSecret' in keys
   const once = switches.has('once') || single
-  process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   // Every stream of a test, those of the test before that are not quite over, and the talk.
   const maxIncomingStreams = 4 * MAX_PARALLEL
