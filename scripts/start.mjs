@@ -101,11 +101,13 @@ async function conclude(report, receivedCode) {
 function render(report) {
   const number = (value, digits = 0) => value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
   const { completions, departureErrorUs } = report
+  // Beside the longest name, and "SHA-256 agrees".
+  const room = process.stdout.isTTY ? process.stdout.columns - 26 - 16 : Infinity
   const bytes = report.files.reduce((sum, file) => sum + file.bytes, 0)
   const rows = [
     ...report.files.map((file) => [
       file.name,
-      file.sha256Sent === file.sha256Received ? `SHA-256 agrees: ${file.sha256Sent}` : `SHA-256 DIFFERS: sent ${file.sha256Sent}, received ${file.sha256Received}`,
+      file.sha256Sent === file.sha256Received ? `SHA-256 agrees: ${room < 64 ? `${file.sha256Sent.slice(0, 16)}…` : file.sha256Sent}` : `SHA-256 DIFFERS: sent ${file.sha256Sent}, received ${file.sha256Received}`,
     ]),
     ['bytes', number(bytes)],
     ['seconds', number(report.seconds, 3)],

@@ -116,16 +116,18 @@ test.serial('an endpoint, a closed port, a silent one, a wrong secret, a name th
   const closedPort = closed.address().port
   await new Promise<void>((resolve) => closed.close(() => resolve()))
   const [refused, nothing, wrong, nameless] = await Promise.all([
-    diagnose(t, [`127.0.0.1:${closedPort}`]),
+    diagnose(t, ['--secret-file', other, `127.0.0.1:${closedPort}`]),
     diagnose(t, [`127.0.0.1:${silent.address().port}`]),
     diagnose(t, ['--secret-file', other, `127.0.0.1:${endpoint.address.port}`]),
     diagnose(t, ['no-such-host.invalid']),
   ])
   for (const each of [refused, nothing, wrong, nameless]) t.is(each.code, 1)
   t.is(refused.facts.peer?.reached, 'refused')
+  t.is(refused.facts.peer?.handshake, null, 'where nobody listens the secret is not to blame')
   t.is(nothing.facts.peer?.reached, 'silent')
   t.is(find(nothing, 'peer.mtu').status, 'unknown', 'what cannot be known is not claimed')
   t.is(wrong.facts.peer?.handshake?.code, 'ERR_PACELINE_HANDSHAKE_TIMEOUT')
+  t.regex(find(wrong, 'peer.handshake').value, /^an endpoint is there, and does not answer to this secret/)
   t.is(find(nameless, 'peer').status, 'problem')
 })
 

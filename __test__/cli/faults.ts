@@ -4,7 +4,7 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSy
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Endpoint, generateSecret } from 'paceline'
-import { paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret, type Ended } from '../e2e/helpers/cli.ts'
+import { CLI, paceline, run, startReceiver, temporaryFolder, writeRandomFile, writeSecret, type Ended } from '../e2e/helpers/cli.ts'
 import { smallDisk, testWith } from '../e2e/helpers/needs.ts'
 
 const LIMIT_MS = 3000
@@ -88,6 +88,16 @@ test.serial('unknown options and commands, with a suggestion', async (t) => {
   checkFault(t, await paceline(t, ['recv', '--port', '70000']).ended, /--port from 0 to 65535, got "70000"/, 2)
   checkFault(t, await paceline(t, ['send', 'localhost', 'file']).ended, /HOST:PORT.*got "localhost"/, 2)
   checkFault(t, await paceline(t, ['send', '--max-bitrate', 'fast', '127.0.0.1:9', 'file']).ended, /--max-bitrate.*got "fast"/, 2)
+})
+
+testWith(['linux'], 'stdout that is full is one line and exit code 1; one whose reader has seen enough is none', async (t) => {
+  const shell = (command: string) => run(t, 'bash', ['-c', command, process.execPath, CLI]).ended
+  for (const command of ['secret', 'doctor --json', 'sim --seeds 2 --json', '--help', '--version']) {
+    checkFault(t, await shell(`"$0" "$1" ${command} > /dev/full`), /^paceline: expected stdout to take .*, got ENOSPC \(the disk is full\)$/m)
+    const { code, stderr } = await shell(`"$0" "$1" ${command} | true; exit \${PIPESTATUS[0]}`)
+    t.is(code, 0, stderr)
+    t.is(stderr, '')
+  }
 })
 
 test.serial('--help tells about every option and the exit codes', async (t) => {

@@ -130,7 +130,7 @@ test.serial('one test at a time; a client that is interrupted leaves the server 
   first.signal('SIGINT')
   t.is((await first.ended).code, 130)
   t.true(performance.now() - begin < 1000)
-  await place.server.prints(/"event":"failed"/)
+  await place.server.prints(/"event":"failed","error":"expected a whole test from 127\.0\.0\.1:\d+, got: the client broke off"/)
   const third = await client(t, place, '--quiet', '-n', '1M')
   t.is(third.code, 0, third.stderr)
   place.server.signal('SIGINT')
@@ -151,7 +151,7 @@ test.serial('wrong options', async (t) => {
     wrong(/--bytes or --duration, got both/, 'client', '-n', '1M', '-t', '1', 'host'),
     wrong(/--fail-below as a share only beside --baseline/, 'client', '--fail-below', '90%', 'host'),
     wrong(/expected one HOST\[:PORT\], got none/, 'client'),
-    wrong(/got perf; did you mean perf server|expected a command/),
+    wrong(/expected a command \(perf server, perf client\), got perf \(see paceline --help\)/),
     wrong(/got perf severr; did you mean perf server\?/, 'severr'),
   ])
 })

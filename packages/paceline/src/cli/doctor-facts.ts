@@ -300,7 +300,8 @@ export async function probePeer(host: string, port: number, secret: Uint8Array[]
     signal.throwIfAborted()
     return { ...facts, reached: 'failed', error: oneLine(error) }
   }
-  if (secret !== undefined) facts.handshake = await handshake(address, family, port, secret, signal)
+  // Where nobody listens the secret is not to blame.
+  if (secret !== undefined && facts.reached !== 'refused') facts.handshake = await handshake(address, family, port, secret, signal)
   return facts
 }
 

@@ -228,7 +228,10 @@ function peer(facts: PeerFacts): Finding[] {
   add('peer.ecn', 'unknown', 'ECN on the way', 'cannot be known without a transfer; paceline finds out by itself')
   if (handshake !== null) {
     if (handshake.ok) add('peer.handshake', 'ok', 'handshake', `${handshake.milliseconds.toFixed(1)} ms, ${handshake.cipher ?? 'cipher not known'}`)
-    else add('peer.handshake', 'problem', 'handshake', `${handshake.error ?? 'failed'}${handshake.code === null ? '' : ` [${handshake.code}]`}`, 'compare: sha256sum FILE  # of the secret, on both hosts')
+    else {
+      const why = reached === 'answered' && handshake.code === 'ERR_PACELINE_HANDSHAKE_TIMEOUT' ? 'an endpoint is there, and does not answer to this secret: it has another one' : (handshake.error ?? 'failed')
+      add('peer.handshake', 'problem', 'handshake', `${why}${handshake.code === null ? '' : ` [${handshake.code}]`}`, 'compare: sha256sum FILE  # of the secret, on both hosts')
+    }
   }
   return found
 }

@@ -40,7 +40,6 @@ export async function runDoctor(args: readonly string[]): Promise<number> {
   if (secretFile !== undefined && target === undefined) throw new UsageError('expected HOST[:PORT] beside --secret-file, got none', 'doctor')
   const where = target === undefined ? undefined : addressOr('doctor', target, DEFAULT_PORT)
   const secret = secretFile === undefined ? undefined : await loadSecrets(secretFile)
-  process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   const facts = await collectFacts()
   if (where !== undefined) {

@@ -24,7 +24,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program uses it',
   EADDRNOTAVAIL: 'this machine does not have that address',
   EDQUOT: 'the disk quota is used up',
-  EFBIG: 'the file would be too large for this file system',
+  EFBIG: 'the file would be too large for this file system, or for ulimit -f',
   EIO: 'the disk failed',
   EISDIR: 'it is a directory',
   ELOOP: 'too many symbolic links',

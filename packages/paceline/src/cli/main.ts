@@ -1,5 +1,5 @@
 import { commands, help, overview, perfHelp } from './commands.js'
-import { ExitCode, UsageError, pacelineCode, told } from './faults.js'
+import { ExitCode, UsageError, meaning, pacelineCode, told } from './faults.js'
 import { Interrupted } from './interrupt.js'
 import { suggest } from './options.js'
 import { paint, say } from './output.js'
@@ -35,8 +35,9 @@ async function runNamed(name: string, rest: readonly string[]): Promise<number> 
       process.stdout.write(perfHelp())
       return ExitCode.Ok
     }
-    const near = suggest(name, Object.keys(commands))
-    throw new UsageError(`expected a command (${Object.keys(commands).join(', ')}), got ${name}${near === undefined ? '' : `; did you mean ${near}?`}`)
+    const known = Object.keys(commands).filter((command) => !/^perf\b/.test(name) || command.startsWith('perf '))
+    const near = name === 'perf' ? undefined : suggest(name, known)
+    throw new UsageError(`expected a command (${known.join(', ')}), got ${name}${near === undefined ? '' : `; did you mean ${near}?`}`)
   }
   const options = rest.includes('--') ? rest.slice(0, rest.indexOf('--')) : rest
   if (options.includes('--help') || options.includes('-h')) {
@@ -62,10 +63,27 @@ function explain(error: unknown): number {
   return ExitCode.Failed
 }
 
+/** Why stdout would not take a result. A reader that has seen enough (`| head`) is no reason: what we found out is still our exit code. */
+let unwritten: Error | undefined
+let over = false
+
+function tellUnwritten(): void {
+  say(`${paint('red', 'paceline:')} expected stdout to take what there is to say, got ${meaning(unwritten)}`)
+  process.exitCode = ExitCode.Failed
+}
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE' || unwritten !== undefined) return
+  unwritten = error
+  if (over) tellUnwritten()
+})
+
 void run(process.argv.slice(2))
   .catch(explain)
   .then((code) => {
+    over = true
     process.exitCode = code
+    if (code === ExitCode.Ok && unwritten !== undefined) tellUnwritten()
     // Nothing should be open now. If something is, a command that hangs after its last line would be worse than an abrupt end.
     setTimeout(() => process.exit(), EXIT_GRACE_MS).unref()
   })

@@ -50,6 +50,11 @@ export function size(bytes: number): string {
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toPrecision(3)} ${UNITS[unit]}`
 }
 
+/** Bits per second with three digits: `944 Mbit/s`. */
+export function bits(perSecond: number): string {
+  return `${size(perSecond).replace(/B$/, 'bit')}/s`
+}
+
 /** Seconds as people say them: `8 s`, `2:05 min`, `1:02:03 h`. */
 export function time(seconds: number): string {
   if (!Number.isFinite(seconds)) return '?'

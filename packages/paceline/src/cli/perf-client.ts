@@ -5,12 +5,12 @@ import { DEFAULT_PORT } from './doctor.js'
 import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { addressOr, bitrate, byteCount, duration, integer, parseOptions, seconds, type OptionSpecs } from './options.js'
-import { paint, say, sayJson, size } from './output.js'
+import { bits, paint, say, sayJson, size } from './output.js'
 import { connectKeys, pathSecretOptions } from './path-secret.js'
 import { describeGate, judgeGate, parseGate, readBaseline, type GateVerdict } from './perf-gate.js'
 import { IDLE_MS, MAX_PARALLEL, MAX_SECONDS, MAX_SHORT_BYTES } from './perf-limits.js'
 import { encodeHead, encodeTalk, TalkReader, type Plan } from './perf-protocol.js'
-import { bits, intervalHead, intervalRows, Meter, span, type Interval, type SideReport } from './perf-report.js'
+import { intervalHead, intervalRows, Meter, span, type Interval, type SideReport } from './perf-report.js'
 import { Traffic } from './perf-traffic.js'
 import { awaited } from './progress.js'
 import { ByteReader } from './protocol.js'
@@ -69,7 +69,6 @@ export async function runPerfClient(args: readonly string[]): Promise<number> {
   const json = switches.has('json')
   const baseline = await readBaseline(gate)
   const keys = await connectKeys('perf client', options)
-  process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   const remote = await lookup(where.host).catch((error: unknown) => {
     throw new Fault(`expected a host that can be found, got ${where.host}: ${meaning(error)}`)

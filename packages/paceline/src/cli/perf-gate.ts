@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { Fault, UsageError, meaning } from './faults.js'
-import { bits } from './perf-report.js'
+import { bits } from './output.js'
 import type { PerfReport } from './perf-client.js'
 
 /** Of a baseline, unless `--fail-below` says otherwise. Loopback on a shared machine varies by less. */

@@ -1,5 +1,5 @@
 import type { Endpoint, EndpointStats, Peer, PeerStats } from '../index.js'
-import { paint, size } from './output.js'
+import { bits, paint, size } from './output.js'
 import type { Plan } from './perf-protocol.js'
 import type { Traffic } from './perf-traffic.js'
 import { rounded } from './report.js'
@@ -172,11 +172,6 @@ function streamsOf({ shortDone, shortFailed, latenciesMs }: Traffic, seconds: nu
     perSecond: seconds > 0 ? rounded(shortDone / seconds, 1) : 0,
     latencyUs: { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) },
   }
-}
-
-/** Bits per second with three digits: `944 Mbit/s`. */
-export function bits(perSecond: number): string {
-  return `${size(perSecond).replace(/B$/, 'bit')}/s`
 }
 
 /** Microseconds as people read them. */

@@ -1,14 +1,14 @@
 import { Endpoint, type Peer, type Stream } from '../index.js'
 import { takeStreams } from './accept.js'
 import { DEFAULT_PORT } from './doctor.js'
-import { ExitCode, Fault, UsageError, oneLine, systemCode, meaning } from './faults.js'
+import { ExitCode, Fault, UsageError, oneLine, systemCode, meaning, told } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { integer, parseOptions, type OptionSpecs } from './options.js'
-import { paint, printable, say, sayJson } from './output.js'
+import { bits, paint, printable, say, sayJson } from './output.js'
 import { listenKeys, pathSecretOptions } from './path-secret.js'
 import { IDLE_MS, MAX_PARALLEL } from './perf-limits.js'
 import { checkPlan, encodeTalk, readHead, TalkReader, type Plan } from './perf-protocol.js'
-import { bits, intervalHead, intervalRows, Meter, type SideReport } from './perf-report.js'
+import { intervalHead, intervalRows, Meter, type SideReport } from './perf-report.js'
 import { Traffic } from './perf-traffic.js'
 import { ByteReader } from './protocol.js'
 
@@ -38,7 +38,6 @@ export async function runPerfServer(args: readonly string[]): Promise<number> {
   // A second client would repeat the keys and nonces of the first.
   const single = 'pathSecret' in keys
   const once = switches.has('once') || single
-  process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   // Every stream of a test, those of the test before that are not quite over, and the talk.
   const maxIncomingStreams = 4 * MAX_PARALLEL
@@ -133,7 +132,7 @@ class Server {
       this.#tell(who, plan, over['client'], server)
     } catch (error) {
       this.#failed++
-      const message = `expected a whole test from ${who}, got: ${printable(oneLine(error))}`
+      const message = `expected a whole test from ${who}, got: ${printable(told(error, 'the client'))}`
       await tell({ error: oneLine(error) }).catch(() => {})
       if (this.#options.json) sayJson({ event: 'failed', error: message })
       if (!this.#interrupt.aborted) say(`${paint('red', 'paceline:')} ${message}`)

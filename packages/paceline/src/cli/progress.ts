@@ -112,9 +112,11 @@ export class Progress {
     // In a narrow terminal whole numbers go, the last ones first.
     const choices = known ? [[percent, counted, left, tail], [percent, counted, left], [percent, left], [percent]] : [[counted, tail], [counted]]
     const fitting = choices.map((parts) => parts.filter((part) => part !== '').join('  '))
-    const numbers = fitting.find((text) => LEAST_NAME + 2 + text.length <= room) ?? fitting.at(-1) ?? ''
+    // A count of files cut in its middle would be another count.
+    const least = /^\d+ files$/.test(this.#name) ? this.#name.length : LEAST_NAME
+    const numbers = fitting.find((text) => least + 2 + text.length <= room) ?? fitting.at(-1) ?? ''
     // The numbers come first, then the name, then the bar: a terminal of 80 columns has room for all of them.
-    const name = shorten(this.#name, Math.max(LEAST_NAME, Math.min(Math.floor(room / 3), room - numbers.length - LEAST_BAR - 4)))
+    const name = shorten(this.#name, Math.max(least, Math.min(Math.floor(room / 3), room - numbers.length - LEAST_BAR - 4)))
     const bar = Math.min(BAR_CELLS, room - numbers.length - cells(name) - 4)
     if (!known || bar < LEAST_BAR) return shorten(`${name}  ${numbers.trimStart()}`, room)
     const full = Math.round(part * bar)

@@ -58,8 +58,6 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   const count = countText !== undefined ? integer('recv', 'count', countText, 1, 1e9) : switches.has('once') || toStdout ? 1 : Number.POSITIVE_INFINITY
   const keys = await listenKeys('recv', 'sender', options)
   if (!toStdout) await checkFolder(folder)
-  // Whoever reads a pipe may go: that is an error of a write, which is told, and none of the process.
-  else process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   const host = values.get('host')
   const idleTimeout = idle('recv', values.get('idle-timeout'))

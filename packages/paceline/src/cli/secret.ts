@@ -1,7 +1,7 @@
 import { fchmodSync, fstatSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { formatSecret, generateSecret, parseSecret } from '../secret.js'
-import { Fault, meaning } from './faults.js'
+import { Fault, meaning, systemCode } from './faults.js'
 import { say, warn } from './output.js'
 
 /** A line has 53 characters, and a rotation few lines: a file that is larger is not a secret file. */
@@ -20,7 +20,7 @@ export async function loadSecrets(file: string | undefined): Promise<Uint8Array[
 /** Unlike the library's reader it takes pipes (`--secret-file <(pass show s)`), is bounded, and warns on one line. */
 export async function readSecretText(path: string, howToMakeOne: string): Promise<string> {
   const handle = await open(path, 'r').catch((error: unknown) => {
-    throw new Fault(`expected a readable secret file, got ${path}: ${meaning(error)}; ${howToMakeOne}`)
+    throw new Fault(`expected a readable secret file, got ${path}: ${meaning(error)}${systemCode(error) === 'ENOENT' ? `; ${howToMakeOne}` : ''}`)
   })
   try {
     const stats = await handle.stat()

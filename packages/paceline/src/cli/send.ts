@@ -5,7 +5,7 @@ import { Endpoint, type Peer } from '../index.js'
 import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { address, bitrate, duration, idle, parseOptions, type OptionSpecs } from './options.js'
-import { paint, say, sayJson, sayResult, size } from './output.js'
+import { bits, paint, say, sayJson, sayResult, size } from './output.js'
 import { connectKeys, pathSecretOptions } from './path-secret.js'
 import { Progress, awaited, pathTail } from './progress.js'
 import { Kind } from './protocol.js'
@@ -189,8 +189,9 @@ class Shipment {
     const bytes = whole.reduce((sum, transfer) => sum + transfer.bytes, 0)
     const { milliseconds } = this.#clock
     const folders = this.#listing.folders.length
-    const what = `${whole.length} files${folders === 0 ? '' : ` in ${folders} ${folders === 1 ? 'folder' : 'folders'}`}`
-    return `sent ${what}  ${size(bytes)} in ${(milliseconds / 1000).toFixed(2)} s (${((bytes * 8) / Math.max(1, milliseconds) / 1e6).toFixed(2)} Gbit/s)`
+    const what = `${whole.length.toLocaleString('en-US')} files${folders === 0 ? '' : ` in ${folders} ${folders === 1 ? 'folder' : 'folders'}`}`
+    const each = `${((1000 * whole.length) / Math.max(1, milliseconds)).toFixed(0)} files/s`
+    return `sent ${what}  ${size(bytes)} in ${(milliseconds / 1000).toFixed(2)} s (${bits((bytes * 8000) / Math.max(1, milliseconds))}, ${each})`
   }
 }
 

@@ -84,7 +84,7 @@ export function render(report: SimReport): string {
   const ratio = report.virtualSeconds / Math.max(report.wallSeconds, 0.001)
   const failures = `${count(report.failures)} ${report.failures === 1 ? 'failure' : 'failures'}`
   const rows: [string, string][] = [
-    ['virtual time', `${time(report.virtualSeconds)} in ${time(report.wallSeconds)} (${count(ratio)} times real time)`],
+    ['virtual time', `${time(report.virtualSeconds)} in ${report.wallSeconds < 10 ? `${report.wallSeconds.toFixed(2)} s` : time(report.wallSeconds)} (${count(ratio)} times real time)`],
     ['streams', count(report.streams)],
     ['delivered', `${size(report.bytes)}, ${count(report.packets)} packets`],
     ['invariants', `checked ${count(report.invariantsChecked)} times`],

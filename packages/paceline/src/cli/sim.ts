@@ -70,8 +70,6 @@ export async function runSim(args: readonly string[]): Promise<number> {
   }
   // Here and not in a thread first: one line, should there be no addon.
   const simulator = await loadSimulator()
-  // `| head` reads what it wants and goes; what we found out is still our exit code.
-  process.stdout.on('error', () => {})
   const interrupt = onInterrupt()
   return switches.has('paths') ? runPaths(simulator.simPaths(), settings, interrupt) : new Campaign(settings, interrupt).run()
 }

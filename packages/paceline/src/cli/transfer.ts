@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import type { Peer, Stream } from '../index.js'
 import { Fault, meaning } from './faults.js'
-import { printable, size } from './output.js'
+import { bits, printable, size } from './output.js'
 import type { Progress } from './progress.js'
 import { ByteReader, Kind, MAX_PIECE_BYTES, ProtocolError, Verdict, encodeHead, encodeNumber, readReply, type Answer, type Offer } from './protocol.js'
 import type { CompletionCounts, FileReport } from './report.js'
@@ -216,9 +216,10 @@ export class Transfer {
   describe(): string {
     const { name } = this.#source
     const sent = this.bytes - this.resumedAt
-    const rate = (sent * 8) / (this.milliseconds * 1e6)
-    const resumed = this.resumedAt > 0 ? `, the first ${size(this.resumedAt)} were there` : ''
-    return `sent ${printable(name)}  ${size(this.bytes)} in ${(this.milliseconds / 1000).toFixed(2)} s (${rate.toFixed(2)} Gbit/s${resumed})  sha256 ${this.sha256Sent}`
+    const rate = sent === 0 ? [] : [bits((sent * 8000) / this.milliseconds)]
+    const resumed = this.resumedAt > 0 ? [`the first ${size(this.resumedAt)} were there`] : []
+    const notes = [...rate, ...resumed].join(', ')
+    return `sent ${printable(name)}  ${size(this.bytes)} in ${(this.milliseconds / 1000).toFixed(2)} s${notes === '' ? '' : ` (${notes})`}  sha256 ${this.sha256Sent}`
   }
 
   toReport(): FileReport {
