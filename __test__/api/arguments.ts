@@ -1,4 +1,5 @@
 // Every public method looks at its arguments, and says what is wrong in one form: `name: expected …, got …`.
+import type { Writable } from 'node:stream'
 import test from 'ava'
 import { Endpoint, formatSecret, generateSecret, OptionError, parseSecret, type Peer, type Stream } from '../../packages/paceline/src/index.js'
 import { join } from '../support/endpoints.js'
@@ -59,6 +60,10 @@ const table: [string, Call, string][] = [
   ['stream.close({ deadline })', ({ stream }) => stream.close?.({ deadline: NaN }), `${A_DEADLINE} NaN`],
   ['flush(1)', ({ stream }) => stream.flush?.(1), `options: ${AN_OBJECT} 1`],
   ['flush({ signal })', ({ stream }) => stream.flush?.({ signal: true }), `${A_SIGNAL} true`],
+  ['completions(1)', ({ stream }) => stream.completions?.(1), `options: ${AN_OBJECT} 1`],
+  ['completions({ signal })', ({ stream }) => stream.completions?.({ signal: 1 }), `${A_SIGNAL} 1`],
+  ['endpoint.completions({ signal })', ({ sender }) => sender.completions?.({ signal: 'x' }), `${A_SIGNAL} "x"`],
+  ['qlog(1)', ({ stream }) => stream.qlog?.(1), 'writable: expected a Writable of node:stream, got 1'],
   ['chunks(null)', ({ stream }) => stream.chunks?.(null), `options: ${AN_OBJECT} null`],
   ['chunks({ signal })', ({ stream }) => stream.chunks?.({ signal: 5n }), `${A_SIGNAL} 5n`],
   ['reset(1)', ({ stream }) => stream.reset?.(1), `code: expected an integer from 256 to ${MAX}, got 1`],
@@ -117,6 +122,7 @@ test('what returns a promise never throws', async (t) => {
     ['write', () => stream.writer.write(7 as unknown as string)],
     ['writev', () => stream.writer.writev(wrong as unknown as string[])],
     ['end', () => stream.writer.end(wrong)],
+    ['qlog', () => stream.qlog(wrong as unknown as Writable)],
   ] as const) {
     let promise: Promise<unknown> | undefined
     t.notThrows(() => {
@@ -124,4 +130,21 @@ test('what returns a promise never throws', async (t) => {
     }, name)
     await t.throwsAsync(async () => promise, { instanceOf: OptionError }, name)
   }
+})
+
+test('writev: what its iterable throws is a rejection, and nothing was written', async (t) => {
+  const { peer } = await join(t)
+  const stream = peer.openStream()
+  const mine = new Error('mine')
+  const chunks = (function* () {
+    yield 'x'
+    throw mine
+  })()
+  let promise: Promise<void> | undefined
+  t.notThrows(() => {
+    promise = stream.writer.writev(chunks)
+  })
+  await t.throwsAsync(async () => promise, { is: mine })
+  t.is(stream.stats().bytesWritten, 0)
+  t.false(stream.destroyed)
 })

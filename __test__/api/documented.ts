@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { generateSecret, OptionError, type BindOptions } from '../../packages/paceline/src/index.js'
 import { duplexSettings, endpointSettings } from '../../packages/paceline/src/options.js'
+import { linkSettings } from '../../packages/paceline/src/network-options.js'
 import { checkConnectPath } from '../../packages/paceline/src/path-secret.js'
 
 interface Documented {
@@ -16,7 +17,7 @@ interface Documented {
 function documented(file: string): Documented[] {
   const source = readFileSync(new URL(`../../packages/paceline/src/${file}`, import.meta.url), 'utf8')
   const found: Documented[] = []
-  for (const [, owner = '', body = ''] of source.matchAll(/^export interface (\w*(?:Options|PathSecret)) [^{]*\{\n([\s\S]*?)\n\}/gm)) {
+  for (const [, owner = '', body = ''] of source.matchAll(/^export interface (\w*(?:Options|PathSecret))(?:<\w+>)? [^{]*\{\n([\s\S]*?)\n\}/gm)) {
     for (const [, comment = '', name = '', type = ''] of body.matchAll(/(?:\/\*\*([\s\S]*?)\*\/\s+)?^ {2}(\w+)\??: (.*)$/gm)) {
       found.push({ owner, name, type, text: comment.replace(/\s*\n\s*\*?\s*/g, ' ').trim() })
     }
@@ -24,17 +25,18 @@ function documented(file: string): Documented[] {
   return found
 }
 
-const options = [...documented('options.ts'), ...documented('path-secret.ts')]
+const FILES = ['options.ts', 'path-secret.ts', 'network-options.ts', 'network.ts', 'qlog.ts', 'stats.ts']
+const options = FILES.flatMap(documented)
 
 test('every option says what it is without being asked for, and shows one', (t) => {
-  t.true(options.length > 40, `${options.length} options`)
+  t.true(options.length > 60, `${options.length} options`)
   for (const { owner, name, type, text } of options) {
     const where = `${owner}.${name}`
     t.regex(text, /Default|No default/, where)
     t.regex(text, /Example: /, where)
     if (/^number/.test(type)) t.regex(text, / to [\d.,^ -]+|at least|from 1/, `${where} has bounds`)
-    if (/^number/.test(type) && !/port|max(InFlight|Incoming|Streams)|priority|remoteMaxStreams|firstKeyId/i.test(name)) {
-      t.regex(text, /bytes|Bytes|milliseconds|Milliseconds|Bits|UDP payload/, `${where} has a unit`)
+    if (/^number/.test(type) && !/port|seed|max(InFlight|Incoming|Streams)|priority|remoteMaxStreams|firstKeyId/i.test(name)) {
+      t.regex(text, /bytes|Bytes|milliseconds|Milliseconds|Bits|UDP payload|Chance|Datagrams/, `${where} has a unit`)
     }
   }
 })
@@ -58,19 +60,21 @@ function bounds(text: string): { fallback: number | undefined; min: number | und
 function decide(owner: string, name: string, value: unknown): unknown {
   if (owner === 'DuplexOptions') return (duplexSettings({ [name]: value }) as Record<string, unknown>)[name]
   if (owner === 'BindOptions') return (endpointSettings({ [name]: value } as BindOptions, false) as unknown as Record<string, unknown>)[name]
+  if (owner === 'LinkOptions') return (linkSettings({ [name]: value }) as Record<string, unknown>)[name]
   const exportSecret = generateSecret()
   const path = checkConnectPath('options', { exportSecret, role: 'client', cipherSuite: 'aes-128-gcm', [name]: value })
   return (path as unknown as Record<string, unknown>)[name]
 }
 
-const counted = options.filter(({ owner, type, name }) => ['DuplexOptions', 'BindOptions', 'PathSecret'].includes(owner) && /^number/.test(type) && name !== 'peerAddress')
+const counted = options.filter(({ owner, type, name }) => ['DuplexOptions', 'BindOptions', 'PathSecret', 'LinkOptions'].includes(owner) && /^number/.test(type) && name !== 'peerAddress')
 
 for (const { owner, name, text } of counted) {
   test(`${owner}.${name}: default and bounds are the documented ones`, (t) => {
     const { fallback, min, max } = bounds(text)
-    t.true(fallback !== undefined, text)
-    t.is(decide(owner, name, undefined), fallback)
-    const step = /0\.1/.test(text) ? 0.01 : 1
+    // `Default: ` and words, where it follows from another option.
+    t.true(fallback !== undefined || /Default: /.test(text), text)
+    if (fallback !== undefined) t.is(decide(owner, name, undefined), fallback)
+    const step = min !== undefined && min > 0 && min < 1 ? min / 10 : 1
     if (min !== undefined) {
       t.notThrows(() => decide(owner, name, min))
       if (min - step > 0 || (min === 0 && step === 1)) t.throws(() => decide(owner, name, min - step), { instanceOf: OptionError, message: new RegExp(`^options\\.${name}: expected .*, got ${String(min - step).replace('.', '\\.')}$`) })
@@ -84,7 +88,7 @@ for (const { owner, name, text } of counted) {
 }
 
 test('the check sees options', (t) => {
-  t.true(counted.length >= 18, `${counted.length}`)
+  t.true(counted.length >= 32, `${counted.length}`)
   t.deepEqual(bounds('Bytes, at least 2 MiB. Default 32 MiB.'), { fallback: 32 << 20, min: 2 << 20, max: undefined })
   t.deepEqual(bounds('Bursts, 1 to 65,536. Default 1,024.'), { fallback: 1024, min: 1, max: 65_536 })
   t.deepEqual(bounds('Rate, 0.1 to 1,000. Default 2.'), { fallback: 2, min: 0.1, max: 1000 })

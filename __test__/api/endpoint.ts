@@ -61,7 +61,7 @@ test('close() ends every stream, reports the sum, and ends the driver', async (t
   t.throws(() => peer.openStream(), { code: 'ERR_PACELINE_PEER_CLOSED' })
   t.is(sender.stats().failed, 0)
   await t.throwsAsync(sender.connect('127.0.0.1', 4433, { secret: generateSecret() }), { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
-  t.deepEqual(await sender.close(), { acknowledged: 0, undelivered: 0 })
+  t.deepEqual(await sender.close(), { acknowledged: 6000, undelivered: 0 })
   await peer.closed
 })
 

@@ -1,5 +1,5 @@
-import type { Waiter } from './abort.js'
-import { errnoName, nodeErrno } from './errors.js'
+import { wait, type Waiter } from './abort.js'
+import { AbortError, errnoName, nodeErrno } from './errors.js'
 import { Fifo } from './fifo.js'
 
 /** Records of an endpoint that wait to be taken, about 1.5 KiB each at most; more are counted as skipped. */
@@ -134,6 +134,7 @@ export interface RecordBudget {
 export class Completions implements AsyncIterableIterator<Completion> {
   readonly #budget: RecordBudget
   readonly #left: (completions: Completions) => void
+  readonly #signal: AbortSignal | undefined
   /** Transmissions whose record had come when this iterator began. */
   readonly #before: number
   readonly #queue = new Fifo<Completion>()
@@ -143,7 +144,8 @@ export class Completions implements AsyncIterableIterator<Completion> {
   #unrecorded: number | undefined
 
   /** @internal */
-  constructor(budget: RecordBudget, before: number, left: (completions: Completions) => void) {
+  constructor(budget: RecordBudget, before: number, left: (completions: Completions) => void, signal?: AbortSignal) {
+    this.#signal = signal
     this.#budget = budget
     this.#before = before
     this.#left = left
@@ -160,15 +162,25 @@ export class Completions implements AsyncIterableIterator<Completion> {
   }
 
   next(): Promise<IteratorResult<Completion, undefined>> {
+    const signal = this.#signal
+    if (signal?.aborted === true && !(this.#over && this.#queue.length === 0)) {
+      // A loop that an error ends does not call return().
+      void this.return()
+      return Promise.reject(new AbortError(signal.reason))
+    }
     const value = this.#queue.shift()
     if (value !== undefined) {
       this.#budget.waiting -= 1
       return Promise.resolve({ done: false, value })
     }
     if (this.#over) return Promise.resolve({ done: true, value: undefined })
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ resolve, reject })
-    })
+    return wait(
+      signal,
+      (waiter) => {
+        this.#waiters.push(waiter)
+      },
+      () => void this.return(),
+    )
   }
 
   return(): Promise<IteratorResult<Completion, undefined>> {
@@ -245,10 +257,10 @@ export class Recorder {
     return this.#came >= this.#expected
   }
 
-  open(start: () => void): Completions {
+  open(start: () => void, signal?: AbortSignal): Completions {
     // A closed stream that nobody recorded here counts all of its transmissions as unrecorded, whoever got their records.
     const before = this.over && !this.#recording ? 0 : this.#came
-    const completions = new Completions(this.#budget, before, (left) => this.#sinks.delete(left))
+    const completions = new Completions(this.#budget, before, (left) => this.#sinks.delete(left), signal)
     if (this.over) {
       completions.end(this.#unrecorded)
       return completions

@@ -7,7 +7,7 @@ import type { Completions, RecordBudget } from './completions.js'
 import { channels, debug, isMeasuring, measure } from './diagnostics.js'
 import type { Driver, DriverPath, DriverPathStats, DriverStats } from './driver.js'
 import type { Endpoint } from './endpoint.js'
-import { driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
+import { AbortError, driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
 import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
 import type { DuplexSettings } from './options.js'
@@ -206,9 +206,9 @@ export class Core implements EventSink {
   }
 
   /** Records of all streams from now on. */
-  completions(): Completions {
+  completions(signal?: AbortSignal): Completions {
     if (this.#closed === undefined && !this.#recorder.active) for (const id of this.#streams.keys()) this.commands.record(id)
-    return this.#recorder.open([...this.#streams.values()].map((hold) => [hold.id, hold.stream?._records ?? 0]))
+    return this.#recorder.open([...this.#streams.values()].map((hold) => [hold.id, hold.stream?._records ?? 0]), signal)
   }
 
   closePeer(peer: Peer): void {
@@ -243,6 +243,7 @@ export class Core implements EventSink {
 
   async closeStreams(streams: Stream[], deadline: number, signal: AbortSignal | undefined): Promise<CloseResult> {
     const options = signal === undefined ? { deadline } : { deadline, signal }
+    if (streams.length === 0 && signal?.aborted === true) throw new AbortError(signal.reason)
     const results = await Promise.all(streams.map((stream) => stream.close(options)))
     const sum: CloseResult = { acknowledged: 0, undelivered: 0 }
     for (const { acknowledged, undelivered } of results) {

@@ -56,6 +56,7 @@ export class Endpoint implements AsyncIterable<Stream> {
   readonly #address: Driver['address']
   readonly #book: Book<DriverStats, EndpointStats>
   #closing: Promise<CloseResult> | undefined
+  #result: CloseResult = { acknowledged: 0, undelivered: 0 }
 
   private constructor(driver: Driver, settings: EndpointSettings) {
     this.#core = new Core(driver, settings)
@@ -188,13 +189,16 @@ export class Endpoint implements AsyncIterable<Stream> {
 
   /**
    * What becomes of every transmission of all streams from now on, until the endpoint is closed; `streamId` says whose it is. Recording
-   * costs a copied record a transmission, so it begins here, and ends with the loop for streams opened after it.
+   * costs a copied record a transmission, so it begins here, and ends with the loop for streams opened after it. An abort of
+   * `signal` is such an end.
    *
    * @example
    * for await (const { streamId, sentAt, scheduledAt, bytes } of endpoint.completions()) console.log(streamId, sentAt - scheduledAt, bytes)
+   *
+   * @throws {AbortError} from the loop, when the signal is aborted
    */
-  completions(): Completions {
-    return this.#core.completions()
+  completions(options: WaitOptions = {}): Completions {
+    return this.#core.completions(waitSignal(options))
   }
 
   /**
@@ -211,15 +215,18 @@ export class Endpoint implements AsyncIterable<Stream> {
 
   /**
    * Lets nobody in, ends every stream and waits until everything written is acknowledged; at the deadline (default 30 s)
-   * the rest is reset. Resolves with the sum over the streams; then nothing of the endpoint is left.
+   * the rest is reset. Resolves with the sum over the streams; then nothing of the endpoint is left. A further call resolves
+   * with the same; the deadline and the signal it is given hold for what is left, so `close({ deadline: 0 })` cuts a close short.
    *
    * @throws {AbortError} the signal was aborted; everything is reset
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const { deadline, signal } = closeSettings(options, DISPOSE_DEADLINE)
-    if (this.#core.closed !== undefined) return { acknowledged: 0, undelivered: 0 }
-    this.#closing ??= this.#core.close(deadline, signal)
-    return this.#closing
+    const { deadline, signal } = closeSettings(options, this.#closing === undefined ? DISPOSE_DEADLINE : Infinity)
+    if (this.#core.closed !== undefined) return { ...this.#result }
+    if (this.#closing === undefined) this.#closing = this.#core.close(deadline, signal)
+    else await this.#core.closeStreams(this.#core.streams, deadline, signal)
+    this.#result = await this.#closing
+    return { ...this.#result }
   }
 
   /** Ends everything at once: what was not acknowledged may be lost. What waits is rejected with `error`. */

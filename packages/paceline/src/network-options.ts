@@ -24,7 +24,7 @@ export interface LinkOptions {
   mark?: number | undefined
   /** Bits per second, at least 8,000, or 0 for no limit. Default 0. Example: `10e6`. */
   rate?: number | undefined
-  /** Bytes that wait for `rate`; what comes on top is lost. 0 to 2^32 - 1. Default: 100 ms of `rate`, at least 64 KiB. Example: `1 << 20`. */
+  /** Bytes that wait for `rate`; what comes on top is lost. 0 to 4,294,967,295. Default: 100 ms of `rate`, but no less than 64 KiB. Example: `1 << 20`. */
   queue?: number | undefined
   /** Largest UDP payload in bytes, 1 to 65,507, or 0 for any; what is larger vanishes. Default 0. Example: `1_200`. */
   mtu?: number | undefined

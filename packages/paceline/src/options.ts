@@ -5,8 +5,10 @@ import { checkSecret, type Secret } from './secret.js'
 /** Bounds that belong together. What a preset sets, an option of its own overrides. */
 export type Preset = 'datacenter' | 'internet' | 'satellite'
 
-/** How streams behave as a `node:stream` Duplex; names and meaning are those of its constructor. */
+/** How streams behave as a `node:stream` Duplex; names and meaning are those of its constructor. They carry bytes: object mode is refused. */
 export interface DuplexOptions {
+  /** Bytes of both marks below, and before them, 0 to 2^30. Default: each has its own. Example: `16_384`. */
+  highWaterMark?: number | undefined
   /** Bytes that the Readable takes ahead, once something has called `read()`, 0 to 2^30. Default 65,536. Example: `16_384`. */
   readableHighWaterMark?: number | undefined
   /** Bytes in the Writable's own buffer from which `write()` returns `false`, 0 to 2^30. Default 262,144. Example: `1 << 20`. */
@@ -164,7 +166,7 @@ export interface EndpointSettings {
 }
 
 /** {@link DuplexOptions}, decided. */
-export type DuplexSettings = Readonly<Required<{ [K in keyof DuplexOptions]: NonNullable<DuplexOptions[K]> }>>
+export type DuplexSettings = Readonly<Required<{ [K in Exclude<keyof DuplexOptions, 'highWaterMark'>]: NonNullable<DuplexOptions[K]> }>>
 
 /** Four chunks of 64 KiB go through `pipe` without a pause. */
 const DUPLEX: DuplexSettings = { readableHighWaterMark: 64 * KiB, writableHighWaterMark: 256 * KiB, allowHalfOpen: true }
@@ -269,15 +271,22 @@ export function hostOption(name: string, value: unknown, fallback?: string): str
   return value
 }
 
+const OBJECT_MODES = ['objectMode', 'readableObjectMode', 'writableObjectMode'] as const
+
 /** How a stream behaves as a Duplex; `fallback` is what its endpoint says. */
 export function duplexSettings(options: DuplexOptions, fallback: DuplexSettings = DUPLEX): DuplexSettings {
-  const { readableHighWaterMark, writableHighWaterMark, allowHalfOpen } = options
-  if (readableHighWaterMark === undefined && writableHighWaterMark === undefined && allowHalfOpen === undefined) return fallback
-  const mark = (name: 'readableHighWaterMark' | 'writableHighWaterMark'): number =>
-    integerOption(`options.${name}`, options[name], fallback[name], 0, 1 << 30, ' (bytes)')
+  for (const name of OBJECT_MODES) {
+    const value = (options as Record<string, unknown>)[name]
+    if (value !== undefined && value !== false) throw wrongOption(`options.${name}`, 'false (a stream carries bytes)', value)
+  }
+  const { highWaterMark, readableHighWaterMark, writableHighWaterMark, allowHalfOpen } = options
+  if (highWaterMark === undefined && readableHighWaterMark === undefined && writableHighWaterMark === undefined && allowHalfOpen === undefined) return fallback
+  const mark = (name: keyof DuplexOptions, otherwise: number): number => integerOption(`options.${name}`, options[name], otherwise, 0, 1 << 30, ' (bytes)')
+  const readable = mark('readableHighWaterMark', fallback.readableHighWaterMark)
+  const writable = mark('writableHighWaterMark', fallback.writableHighWaterMark)
   return {
-    readableHighWaterMark: mark('readableHighWaterMark'),
-    writableHighWaterMark: mark('writableHighWaterMark'),
+    readableHighWaterMark: mark('highWaterMark', readable),
+    writableHighWaterMark: mark('highWaterMark', writable),
     allowHalfOpen: booleanOption('options.allowHalfOpen', allowHalfOpen, fallback.allowHalfOpen),
   }
 }

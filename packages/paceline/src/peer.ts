@@ -118,12 +118,16 @@ export class Peer {
 
   /**
    * Closes its streams (see `stream.close()`; default deadline 30 s), then forgets it. Resolves with the sum over its streams.
+   *
+   * @throws {AbortError} the signal was aborted; its streams are reset, and it is forgotten
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
     const { deadline, signal } = closeSettings(options, DISPOSE_DEADLINE)
-    const result = await this.#core.closeStreams(this.streams, deadline, signal)
-    this.destroy()
-    return result
+    try {
+      return await this.#core.closeStreams(this.streams, deadline, signal)
+    } finally {
+      this.destroy()
+    }
   }
 
   /** Forgets it at once; its streams are reset. */

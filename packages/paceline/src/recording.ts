@@ -29,12 +29,12 @@ export class EndpointRecorder {
   }
 
   /** `streams`: those there are, with how many of their records have come. */
-  open(streams: Iterable<[id: number, came: number]>): Completions {
+  open(streams: Iterable<[id: number, came: number]>, signal?: AbortSignal): Completions {
     for (const [id, came] of streams) if (!this.#streams.has(id)) this.#streams.set(id, { came, expected: Infinity, unrecorded: 0 })
     let before = 0
     for (const { came, unrecorded } of this.#streams.values()) before += came + unrecorded
     // What other iterators were told of streams that are over does not concern this one.
-    const completions = new Completions(this.#budget, before - this.#unrecorded, (left) => this.#sinks.delete(left))
+    const completions = new Completions(this.#budget, before - this.#unrecorded, (left) => this.#sinks.delete(left), signal)
     if (this.#over) completions.end(this.#unrecorded)
     else this.#sinks.add(completions)
     return completions

@@ -8,7 +8,7 @@ import { channels, debug, isMeasuring, measure } from './diagnostics.js'
 import { FailureNumber } from './driver.js'
 import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError } from './errors.js'
 import { Reason, type Hold } from './hold.js'
-import { closeSettings, DEFAULT_PRIORITY, integerOption, numberOption, objectOption, priorityOption, requiredOption, waitSignal, wrongOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
+import { booleanOption, closeSettings, DEFAULT_PRIORITY, integerOption, numberOption, objectOption, priorityOption, requiredOption, waitSignal, wrongOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
 import { writeQlog, type QlogOptions, type QlogResult } from './qlog.js'
 import { ReceiveHalf } from './receiving.js'
@@ -116,12 +116,20 @@ export class Stream extends Duplex {
     return this.#book.show(counts, at, since)
   }
 
-  /** What becomes of every transmission from now on: left, could not, will not. Recording costs, so it begins here. */
-  completions(): Completions {
+  /**
+   * What becomes of every transmission from now on: left, could not, will not. Recording costs, so it begins here.
+   *
+   * @example
+   * for await (const { sentAt, scheduledAt, packetCount } of stream.completions()) console.log(sentAt - scheduledAt, packetCount)
+   *
+   * @throws {AbortError} from the loop, when the signal is aborted; that ends the loop as leaving it does
+   */
+  completions(options: WaitOptions = {}): Completions {
+    const signal = waitSignal(options)
     this.#hold.set(Reason.Recording)
     return this.#recorder.open(() => {
       this.#core.commands.record(this.id)
-    })
+    }, signal)
   }
 
   /**
@@ -133,14 +141,15 @@ export class Stream extends Duplex {
    * await stream.close()
    * const { dropped } = await logged
    *
-   * @returns what became of the log; never rejects, also when the writable fails
+   * @returns what became of the log, also when the writable fails
    * @throws {OptionError} `ERR_PACELINE_OPTION`
    */
-  qlog(writable: NodeWritable, options: QlogOptions = {}): Promise<QlogResult> {
+  async qlog(writable: NodeWritable, options: QlogOptions = {}): Promise<QlogResult> {
     const given = objectOption('options', options)
     if (typeof writable !== 'object' || writable === null || typeof writable.write !== 'function') throw wrongOption('writable', 'a Writable of node:stream', writable)
     const interval = numberOption('options.interval', given.interval, 50, 1, 60_000, ' ms')
-    const title = given.title ?? `paceline stream ${this.id}`
+    const end = booleanOption('options.end', given.end, true)
+    const { title = `paceline stream ${this.id}` } = given
     if (typeof title !== 'string') throw wrongOption('options.title', 'a string', title)
     const source = {
       id: this.id,
@@ -149,7 +158,7 @@ export class Stream extends Duplex {
       now: () => this.#core.driver.now(),
       path: () => this.peer.stats(),
     }
-    return writeQlog(source, writable, { title, interval, end: given.end ?? true })
+    return writeQlog(source, writable, { title, interval, end })
   }
 
   /**

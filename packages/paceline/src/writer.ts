@@ -60,10 +60,14 @@ export class Writer {
     if (typeof chunks !== 'object' || chunks === null || !(Symbol.iterator in chunks) || chunks instanceof Uint8Array) {
       return Promise.reject(wrongOption('chunks', 'an iterable of Uint8Arrays or strings', chunks))
     }
-    for (const chunk of chunks) {
-      const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
-      if (!(bytes instanceof Uint8Array)) return Promise.reject(wrongOption('chunks', 'Uint8Arrays or strings', chunk))
-      list.push(bytes)
+    try {
+      for (const chunk of chunks) {
+        const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
+        if (!(bytes instanceof Uint8Array)) throw wrongOption('chunks', 'Uint8Arrays or strings', chunk)
+        list.push(bytes)
+      }
+    } catch (error) {
+      return Promise.reject(error as Error)
     }
     return this.#write(list, options)
   }
