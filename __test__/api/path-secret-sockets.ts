@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
-import { Endpoint, generateSecret, type ConnectOptions, type PathSecret, type Stream } from '../../packages/paceline/src/index.js'
+import { Endpoint, generateSecret, resetToken, type ConnectOptions, type PathSecret, type Stream } from '../../packages/paceline/src/index.js'
 
 const MEGABYTE = 1_000_000
 const LOCAL = '127.0.0.1'
@@ -113,4 +114,42 @@ test.serial('a secret is taken once in each role, by whatever endpoint, and no e
   const fresh = secretOf()
   await t.throwsAsync(connecter.connect('::1', 9, { pathSecret: fresh }), { code: 'ERR_PACELINE_OPTION' })
   t.truthy(await connecter.connect(LOCAL, 9, { pathSecret: fresh }))
+})
+
+test.serial('a peer that was restarted without the path secret proves it with its reset key, and nobody else can', async (t) => {
+  const resetKey = generateSecret()
+  for (const [proof, expected] of [[resetKey, 'ERR_PACELINE_PEER_RESTARTED'], [generateSecret(), undefined]] as const) {
+    const ours = secretOf()
+    const connecter = kept(t, await Endpoint.bind({ host: LOCAL }))
+    const pathSecret = { ...opposite(ours), peerAddress: { address: LOCAL, port: connecter.address.port } }
+    const first = await Endpoint.listen({ host: LOCAL, port: 0, pathSecret, resetKey })
+    const { port } = first.address
+    const accepted = first.streams().next()
+    const peer = await connecter.connect(LOCAL, port, { pathSecret: { ...ours, peerResetToken: await resetToken(proof, ours) } })
+    const stream = peer.openStream()
+    const failed = new Promise<Error & { code?: string }>((resolve) => stream.once('error', resolve))
+    await stream.writer.write('hello')
+    await accepted
+    first.destroy()
+    kept(t, await Endpoint.bind({ host: LOCAL, port, resetKey }))
+    await stream.writer.write('anybody there?')
+    const heard = await Promise.race([failed, sleep(1_500, undefined)])
+    t.is(heard?.code, expected)
+    connecter.destroy()
+  }
+})
+
+test('a reset token needs a key of 32 bytes and a whole path secret, and is the same for both roles', async (t) => {
+  const ours = secretOf()
+  const key = generateSecret()
+  const token = await resetToken(key, ours)
+  t.is(token.length, 16)
+  t.deepEqual(await resetToken(key, opposite(ours)), token)
+  t.notDeepEqual(await resetToken(generateSecret(), ours), token)
+  t.notDeepEqual(await resetToken(key, secretOf()), token)
+  t.notDeepEqual(await resetToken(key, { ...ours, cipherSuite: 'aes-256-gcm' }), token)
+  const refused = { code: 'ERR_PACELINE_SECRET' }
+  await t.throwsAsync(resetToken(key.subarray(1), ours), { ...refused, message: /^resetKey: expected a Uint8Array of 32 random bytes, got 31 bytes/ })
+  await t.throwsAsync(resetToken(key, { ...ours, exportSecret: Buffer.alloc(31, 'secret') }), { ...refused, message: /^pathSecret\.exportSecret: .*got 31 bytes/ })
+  await t.throwsAsync(Endpoint.bind({ resetKey: Buffer.alloc(3) }), { ...refused, message: /^options\.resetKey: expected .*, got 3 bytes/ })
 })

@@ -5,11 +5,11 @@ use crate::{
     errors::{Code, Result, error},
     options,
 };
-use napi::bindgen_prelude::Uint8ArraySlice;
+use napi::bindgen_prelude::{Buffer, Uint8ArraySlice};
 use napi_derive::napi;
 use paceline_transport::{
     handshake::InjectedPath,
-    wire::{Role, Suite},
+    wire::{PathSecret, Role, Suite, crypto},
 };
 use std::net::SocketAddr;
 
@@ -45,11 +45,7 @@ pub(crate) struct DriverInjectOptions<'env> {
 impl DriverInjectOptions<'_> {
     /// As the worker wants it. (`as` saturates, and makes 0 of NaN.) No message shows a byte of what is secret.
     pub(crate) fn path(&self, remote: SocketAddr) -> Result<InjectedPath> {
-        let suite = if options::aes_256(&self.cipher_suite)? {
-            Suite::Aes256GcmSha384
-        } else {
-            Suite::Aes128GcmSha256
-        };
+        let suite = suite(&self.cipher_suite)?;
         let role = match self.role.as_str() {
             "client" => Role::Client,
             "server" => Role::Server,
@@ -70,7 +66,22 @@ impl DriverInjectOptions<'_> {
     }
 }
 
-fn bytes<const LEN: usize>(name: &str, given: &[u8]) -> Result<[u8; LEN]> {
+fn suite(name: &str) -> Result<Suite> {
+    Ok(if options::aes_256(name)? { Suite::Aes256GcmSha384 } else { Suite::Aes128GcmSha256 })
+}
+
+/// What an endpoint with `reset_key` proves with that it has no such path secret: 16 bytes.
+///
+/// # Errors
+/// `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
+#[napi]
+pub(crate) fn reset_token(reset_key: &[u8], export_secret: &[u8], cipher_suite: String) -> Result<Buffer> {
+    // Both roles have one id.
+    let secret = PathSecret::new(bytes("exportSecret", export_secret)?, suite(&cipher_suite)?, Role::Client);
+    Ok(crypto::reset_token(&bytes("resetKey", reset_key)?, secret.id()).to_vec().into())
+}
+
+pub(crate) fn bytes<const LEN: usize>(name: &str, given: &[u8]) -> Result<[u8; LEN]> {
     given
         .try_into()
         .map_err(|_| error(Code::Secret, format_args!("{name}: expected {LEN} bytes, got {}", given.len())))

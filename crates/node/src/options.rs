@@ -4,10 +4,11 @@ use crate::{
     commands,
     config::{self, Numbers},
     errors::{Code, Result, error},
+    injected::bytes,
 };
 use napi::bindgen_prelude::{Function, Uint8ArraySlice};
 use napi_derive::napi;
-use paceline_transport::{Algorithm, Config, app::Command, handshake::Secret};
+use paceline_transport::{Algorithm, Config, ResetKey, app::Command, handshake::Secret};
 use std::{net::SocketAddr, sync::Arc};
 
 /// What `new NativeDriver()` takes.
@@ -19,6 +20,8 @@ pub(crate) struct DriverOptions<'env> {
     pub port: u32,
     /// Accepted in handshakes; none: nobody is let in.
     pub secrets: Vec<Uint8ArraySlice<'env>>,
+    /// 32 bytes: proves, also after a restart, that a path secret is not known.
+    pub reset_key: Option<Uint8ArraySlice<'env>>,
     /// Bits per second, 0 for no cap.
     pub max_bitrate: f64,
     /// Bursts.
@@ -71,6 +74,11 @@ impl DriverOptions<'_> {
             aes_256: aes_256(&self.cipher)?,
             keep_alive: self.keep_alive,
             secrets: secrets(&self.secrets)?,
+            reset_key: self
+                .reset_key
+                .as_deref()
+                .map(|key| bytes("resetKey", key).map(ResetKey))
+                .transpose()?,
             application: self.application.as_deref().map(Arc::from),
             ..Config::default()
         };

@@ -59,7 +59,7 @@ export {
   type Preset,
   type WaitOptions,
 } from './options.js'
-export type { ListenPathSecret, PathSecret } from './path-secret.js'
+export { resetToken, type ListenPathSecret, type PathSecret } from './path-secret.js'
 export { Peer, type PeerAddress } from './peer.js'
 export type { QlogOptions, QlogResult } from './qlog.js'
 export { formatSecret, generateSecret, parseSecret, readSecretFile, type Secret } from './secret.js'

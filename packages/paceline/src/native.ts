@@ -8,6 +8,7 @@ interface NativeDriverOptions {
   address: string
   port: number
   secrets: Uint8Array[]
+  resetKey: Uint8Array | undefined
   maxBitrate: number
   maxInFlightTransmissions: number
   congestionControl: 'bbr' | 'cubic'

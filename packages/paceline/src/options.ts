@@ -1,6 +1,6 @@
 import { OptionError } from './errors.js'
 import type { ListenPathSecret, PathSecret } from './path-secret.js'
-import { checkSecret, type Secret } from './secret.js'
+import { RESET_KEY_BYTES, checkSecret, randomBytes, type Secret } from './secret.js'
 
 /** Bounds that belong together. What a preset sets, an option of its own overrides. */
 export type Preset = 'datacenter' | 'internet' | 'satellite'
@@ -28,6 +28,11 @@ export interface BindOptions extends DuplexOptions {
    * it is what `connect()` uses unless told otherwise. Default: none. Example: `generateSecret()`.
    */
   secret?: Secret | undefined
+  /**
+   * 32 random bytes: an endpoint that has them again after a restart proves to peers of a `pathSecret` that it no longer knows it, see
+   * `resetToken()`. Peers of a `secret` need none: there it is made of the first one. Default: random. Example: `generateSecret()`.
+   */
+  resetKey?: Uint8Array | undefined
   /** Sets bounds together, see {@link PRESETS}. Default `'internet'`. Example: `'satellite'`. */
   preset?: Preset | undefined
   /** Bursts of one stream scheduled and not yet sent, 1 to 256. Default 16; above that it rarely binds. Example: `32`. */
@@ -140,6 +145,7 @@ export interface EndpointSettings {
   host: string
   port: number
   secrets: Uint8Array[]
+  resetKey: Uint8Array | undefined
   maxInFlightTransmissions: number
   congestionControl: 'bbr' | 'cubic'
   cipher: 'aes-128-gcm' | 'aes-256-gcm'
@@ -318,6 +324,7 @@ export function endpointSettings(given: BindOptions | undefined, listens: boolea
     host: hostOption('options.host', options.host, '0.0.0.0'),
     port: integerOption('options.port', options.port, 0, 0, 65_535),
     secrets: needsSecret || options.secret !== undefined ? checkSecret('options.secret', options.secret) : [],
+    resetKey: options.resetKey === undefined ? undefined : randomBytes('options.resetKey', options.resetKey, RESET_KEY_BYTES),
     maxInFlightTransmissions: integerOption(
       'options.maxInFlightTransmissions', options.maxInFlightTransmissions, preset.maxInFlightTransmissions, 1, 256,
     ),

@@ -1,7 +1,8 @@
 import { isIP } from 'node:net'
 import type { DriverPath } from './driver.js'
+import { loadAddon } from './native.js'
 import { choiceOption, integerOption, numberOption, wrongOption } from './options.js'
-import { MIN_DIFFERENT_VALUES, refuse } from './secret.js'
+import { MIN_DIFFERENT_VALUES, RESET_KEY_BYTES, randomBytes, refuse } from './secret.js'
 
 const EXPORT_BYTES = 32
 const TOKEN_BYTES = 16
@@ -57,16 +58,6 @@ export interface ListenPath {
   readonly peerAddress: { readonly address: string; readonly port: number }
 }
 
-function secretBytes(name: string, value: unknown, length: number): Uint8Array {
-  const expected = `a Uint8Array of ${length} random bytes`
-  if (!(value instanceof Uint8Array)) {
-    // Never the value itself: it may be the secret in another form.
-    throw refuse(name, expected, value === null ? 'null' : value === undefined ? 'undefined' : `a value of type ${typeof value}`)
-  }
-  if (value.length !== length) throw refuse(name, expected, `${value.length} bytes`)
-  return value
-}
-
 function required<T>(name: string, expected: string, value: T | undefined): T {
   if (value === undefined) throw wrongOption(name, expected, value)
   return value
@@ -74,7 +65,7 @@ function required<T>(name: string, expected: string, value: T | undefined): T {
 
 /** Everything but the peer's address; the secrets are still the caller's. */
 function checkPath(name: string, given: Partial<PathSecret>): DriverPath {
-  const exportSecret = secretBytes(`${name}.exportSecret`, given.exportSecret, EXPORT_BYTES)
+  const exportSecret = randomBytes(`${name}.exportSecret`, given.exportSecret, EXPORT_BYTES)
   const different = new Set(exportSecret).size
   if (different < MIN_DIFFERENT_VALUES) throw refuse(`${name}.exportSecret`, 'random bytes', `a placeholder with ${different} different byte values`)
   const role = choiceOption(`${name}.role`, required(`${name}.role`, "'client' or 'server'", given.role), 'client', ['client', 'server'])
@@ -86,7 +77,7 @@ function checkPath(name: string, given: Partial<PathSecret>): DriverPath {
     exportSecret,
     role,
     cipherSuite,
-    peerResetToken: given.peerResetToken === undefined ? undefined : secretBytes(`${name}.peerResetToken`, given.peerResetToken, TOKEN_BYTES),
+    peerResetToken: given.peerResetToken === undefined ? undefined : randomBytes(`${name}.peerResetToken`, given.peerResetToken, TOKEN_BYTES),
     firstKeyId: integerOption(`${name}.firstKeyId`, given.firstKeyId, 0, 0, Number.MAX_SAFE_INTEGER),
     remoteMaxData: integerOption(`${name}.remoteMaxData`, given.remoteMaxData, 256 << 10, 1, Number.MAX_SAFE_INTEGER, ' (bytes)'),
     remoteMaxStreams: integerOption(`${name}.remoteMaxStreams`, given.remoteMaxStreams, 1_024, 0, 1 << 20),
@@ -141,6 +132,25 @@ export function checkListenPaths(name: string, value: unknown): ListenPath[] {
     throw error
   }
   return checked
+}
+
+/**
+ * What an endpoint with this `resetKey` proves with that it does not know a path secret: 16 bytes, which its peer takes as
+ * `peerResetToken` (s2n-quic-dc: as the stateless reset token). Only its key and the path secret are needed, so it can be made before
+ * either endpoint is there, and for a secret whose process is gone.
+ *
+ * @example
+ * const resetKey = generateSecret() // kept in a file: the next process must have it again
+ * const peerResetToken = await resetToken(resetKey, pathSecret)
+ *
+ * @throws {OptionError} `ERR_PACELINE_OPTION`, `ERR_PACELINE_SECRET`
+ * @throws {EndpointError} `ERR_PACELINE_NATIVE_MISSING`
+ */
+export async function resetToken(resetKey: Uint8Array, pathSecret: PathSecret): Promise<Buffer> {
+  const key = randomBytes('resetKey', resetKey, RESET_KEY_BYTES)
+  const { exportSecret, cipherSuite } = checkPath('pathSecret', pathObject('pathSecret', pathSecret))
+  const addon = await loadAddon<{ resetToken(resetKey: Uint8Array, exportSecret: Uint8Array, cipherSuite: string): Buffer }>('resetToken')
+  return addon.resetToken(key, exportSecret, cipherSuite)
 }
 
 /** Overwrites the copies. */

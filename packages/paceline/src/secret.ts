@@ -27,6 +27,19 @@ export function generateSecret(): Buffer {
   return Buffer.from(bytes.buffer)
 }
 
+/** Of an endpoint's `resetKey`. */
+export const RESET_KEY_BYTES = 32
+
+/** A `Uint8Array` of that length, which is the caller's still. What came is never shown: it may be the secret in another form. */
+export function randomBytes(name: string, value: unknown, length: number): Uint8Array {
+  const expected = `a Uint8Array of ${length} random bytes`
+  if (!(value instanceof Uint8Array)) {
+    throw refuse(name, expected, value === null ? 'null' : value === undefined ? 'undefined' : `a value of type ${typeof value}`)
+  }
+  if (value.length !== length) throw refuse(name, expected, `${value.length} bytes`)
+  return value
+}
+
 /**
  * Checks `value` and returns it as a list of copies.
  *
