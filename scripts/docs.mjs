@@ -36,6 +36,7 @@ function errorsPage() {
 Every error of paceline is a \`PacelineError\` (\`OptionError\`, \`EndpointError\`, \`PeerError\`, \`StreamError\`, \`AbortError\`) with a stable \`code\`.
 Where it applies it also has \`errorCode\` (the peer's), \`errno\`, \`syscall\`, \`address\`, \`port\` and \`cause\`. Whose fault an error is
 decides what to do about it, so the codes stand in four tables. \`ERROR_CODES\` holds them for programs.
+What \`node:stream\` itself finds wrong, like a \`write()\` after \`end()\`, has the codes of Node (\`ERR_STREAM_*\`).
 
 ${sections.join('\n')}`
 }

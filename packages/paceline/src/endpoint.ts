@@ -193,7 +193,7 @@ export class Endpoint implements AsyncIterable<Stream> {
    * `signal` is such an end.
    *
    * @example
-   * for await (const { streamId, sentAt, scheduledAt, bytes } of endpoint.completions()) console.log(streamId, sentAt - scheduledAt, bytes)
+   * for await (const { streamId, outcome, scheduledAt, bytes } of endpoint.completions()) console.log(streamId, outcome, scheduledAt, bytes)
    *
    * @throws {AbortError} from the loop, when the signal is aborted
    */

@@ -82,7 +82,7 @@ export function formatSecret(secret: Uint8Array): string {
  * const secret = parseSecret(process.env.PACELINE_SECRET)
  * @throws {OptionError} `ERR_PACELINE_SECRET`
  */
-export function parseSecret(text: string, name = 'secret'): Buffer[] {
+export function parseSecret(text: string | undefined, name = 'secret'): Buffer[] {
   if (typeof text !== 'string') throw refuseText(name, typeof text)
   const lines = text.split(/\r?\n/).map((line) => line.trim())
   const entries: Buffer[] = []

@@ -120,7 +120,7 @@ export class Stream extends Duplex {
    * What becomes of every transmission from now on: left, could not, will not. Recording costs, so it begins here.
    *
    * @example
-   * for await (const { sentAt, scheduledAt, packetCount } of stream.completions()) console.log(sentAt - scheduledAt, packetCount)
+   * for await (const { outcome, scheduledAt, packetCount } of stream.completions()) console.log(outcome, scheduledAt, packetCount)
    *
    * @throws {AbortError} from the loop, when the signal is aborted; that ends the loop as leaving it does
    */
