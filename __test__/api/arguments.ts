@@ -1,7 +1,7 @@
 // Every public method looks at its arguments, and says what is wrong in one form: `name: expected …, got …`.
 import type { Writable } from 'node:stream'
 import test from 'ava'
-import { Endpoint, formatSecret, generateSecret, OptionError, parseSecret, type Peer, type Stream } from '../../packages/paceline/src/index.js'
+import { Endpoint, formatSecret, generateSecret, measurePerformance, OptionError, parseSecret, type Peer, type Stream } from '../../packages/paceline/src/index.js'
 import { join } from '../support/endpoints.js'
 import { MemoryNetwork } from '../support/memory-driver.js'
 
@@ -70,6 +70,8 @@ const table: [string, Call, string][] = [
   ['reset("x")', ({ stream }) => stream.reset?.('x'), `code: expected an integer from 256 to ${MAX}, got "x"`],
   ['setPriority()', ({ stream }) => stream.setPriority?.(), 'priority: expected an integer from 1 to 7, got undefined'],
   ['setPriority(0)', ({ stream }) => stream.setPriority?.(0), 'priority: expected an integer from 1 to 7, got 0'],
+  ['measurePerformance(1)', () => (measurePerformance as (value: unknown) => unknown)(1), 'enabled: expected true or false, got 1'],
+  ['measurePerformance()', () => (measurePerformance as (value?: unknown) => unknown)(), 'enabled: expected true or false, got undefined'],
   // Secrets
   ['formatSecret("x")', () => (formatSecret as (value: unknown) => unknown)('x'), 'secret: expected a Uint8Array of 32 to 1024 random bytes, got a string (make one with generateSecret() or `openssl rand 32`; a password or another string is never a secret)'],
   ['parseSecret(1)', () => (parseSecret as (value: unknown) => unknown)(1), 'secret: expected paceline1: and base64url of 32 bytes, got number (make one with: npx paceline secret)'],

@@ -4,6 +4,7 @@ import { debuglog } from 'node:util'
 import type { Driver } from './driver.js'
 import type { Endpoint } from './endpoint.js'
 import type { PacelineError } from './errors.js'
+import { booleanOption, requiredOption } from './options.js'
 import type { Peer } from './peer.js'
 import type { Stream } from './stream.js'
 
@@ -97,9 +98,11 @@ let measuring = process.env['PACELINE_PERFORMANCE'] === '1'
  *
  * new PerformanceObserver((list) => console.log(list.getEntries())).observe({ type: 'measure' })
  * measurePerformance(true)
+ *
+ * @throws {OptionError} `ERR_PACELINE_OPTION`
  */
 export function measurePerformance(enabled: boolean): void {
-  measuring = enabled
+  measuring = booleanOption('enabled', requiredOption('enabled', 'true or false', enabled), false)
 }
 
 /** Whether {@link measure} is to be called. */
