@@ -2,14 +2,14 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import * as paceline from '../../packages/paceline/src/index.js'
 import { ROOT, run } from '../e2e/helpers/cli.ts'
 
 const SOURCE = join(ROOT, 'packages', 'paceline', 'src')
 
 /** What an example may take for granted: what the text around it is about. */
 const AROUND: Readonly<Record<string, string>> = {
-  Endpoint: "import { Endpoint } from 'paceline'",
-  parseSecret: "import { parseSecret } from 'paceline'",
+  ...Object.fromEntries(Object.keys(paceline).map((name) => [name, `import { ${name} } from 'paceline'`])),
   Network: "import { Network } from 'paceline/testing'",
   DiagnosticMessages: "import type { DiagnosticMessages } from 'paceline'",
   createWriteStream: "import { createWriteStream } from 'node:fs'",
@@ -18,6 +18,7 @@ const AROUND: Readonly<Record<string, string>> = {
   stream: "declare const stream: import('paceline').Stream",
   secret: 'declare const secret: Uint8Array',
   exportSecret: 'declare const exportSecret: Uint8Array',
+  pathSecret: "declare const pathSecret: import('paceline').PathSecret",
 }
 
 /** The example, behind what it uses and neither imports nor declares. */
