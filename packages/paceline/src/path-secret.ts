@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import type { DriverPath } from './driver.js'
+import { optionNames, refuseUnknown } from './option-names.js'
 import { choiceOption, integerOption, numberOption, wrongOption } from './options.js'
 import { MIN_DIFFERENT_VALUES, refuse } from './secret.js'
 
@@ -57,6 +58,11 @@ export interface ListenPath {
   readonly peerAddress: { readonly address: string; readonly port: number }
 }
 
+const NAMES = optionNames<ListenPathSecret>({
+  exportSecret: true, role: true, cipherSuite: true, peerResetToken: true, firstKeyId: true, remoteMaxData: true, remoteMaxStreams: true,
+  remoteIdleTimeout: true, maxDatagramSize: true, peerAddress: true,
+}) // prettier-ignore
+
 function secretBytes(name: string, value: unknown, length: number): Uint8Array {
   const expected = `a Uint8Array of ${length} random bytes`
   if (!(value instanceof Uint8Array)) {
@@ -105,8 +111,11 @@ function withCopies(path: DriverPath): DriverPath {
 }
 
 function pathObject(name: string, value: unknown): Partial<ListenPathSecret> {
-  if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) return value
-  throw wrongOption(name, 'an object with exportSecret', typeof value === 'string' ? '…' : value)
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) {
+    throw wrongOption(name, 'an object with exportSecret', typeof value === 'string' ? '…' : value)
+  }
+  refuseUnknown(name, value, NAMES)
+  return value
 }
 
 /**
