@@ -343,7 +343,8 @@ test('wrong options are refused, unknown ones too, in one form', async (t) => {
   }
   refused(5, 'options: expected an object, got 5')
   refused({ loss: 1.1 }, 'options.loss: expected a number from 0 to 1, got 1.1')
-  refused({ los: 0.1 }, 'options.los: expected one of seed, trace, delay, jitter, loss, burstLoss, burstLength, duplicate, reorder, reorderDelay, corrupt, mark, rate, queue, mtu, mtuSignal, got 0.1')
+  refused({ los: 0.1 }, 'options.los: expected a known option, got los; did you mean loss?')
+  refused({ lag: 5 }, 'options.lag: expected one of seed, trace, delay, jitter, loss, burstLoss, burstLength, duplicate, reorder, reorderDelay, corrupt, mark, rate, queue, mtu, mtuSignal, got lag')
   refused({ delay: 0 }, 'options.delay: expected a number from 0.01 to 600000 ms, got 0')
   refused({ jitter: -1 }, 'options.jitter: expected a number from 0 to 600000 ms, got -1')
   refused({ rate: 7_999 }, 'options.rate: expected a number from 8000 to 9007199254740991 bits per second, or 0 for no cap, got 7999')

@@ -10,6 +10,7 @@ import { createNativeDriver } from './native.js'
 import {
   bitrateOption,
   closeSettings,
+  CONNECT_NAMES,
   endpointSettings,
   hostOption,
   integerOption,
@@ -124,7 +125,7 @@ export class Endpoint implements AsyncIterable<Stream> {
    * @throws {AbortError} the signal was aborted
    */
   async connect(host: string, port: number, options: ConnectOptions = {}): Promise<Peer> {
-    const given = objectOption('options', options)
+    const given = objectOption('options', options, CONNECT_NAMES)
     const name = hostOption('host', host)
     if (port === undefined) throw wrongOption('port', 'an integer from 1 to 65535', port)
     const checkedPort = integerOption('port', port, 0, 1, 65_535)

@@ -1,3 +1,4 @@
+import { optionNames } from './option-names.js'
 import { bitrateOption, booleanOption, integerOption, numberOption, objectOption, wrongOption } from './options.js'
 
 /** What a link does to datagrams, in each direction by itself. */
@@ -46,21 +47,18 @@ export type LinkSettings = { [name in keyof LinkOptions]-?: NonNullable<LinkOpti
 const LONGEST = 600_000
 const MIN_QUEUE = 64 * 1024
 const QUEUE_SECONDS = 0.1
-const LINK_NAMES = new Set([
-  'delay', 'jitter', 'loss', 'burstLoss', 'burstLength', 'duplicate', 'reorder', 'reorderDelay', 'corrupt', 'mark', 'rate', 'queue', 'mtu', 'mtuSignal',
-]) // prettier-ignore
+const LINK = {
+  delay: true, jitter: true, loss: true, burstLoss: true, burstLength: true, duplicate: true, reorder: true, reorderDelay: true, corrupt: true,
+  mark: true, rate: true, queue: true, mtu: true, mtuSignal: true,
+} as const // prettier-ignore
 
-/** A fault that is misspelt would never happen, and its test would pass. */
-function refuseUnknown(options: object, known: ReadonlySet<string>): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (!known.has(name)) throw wrongOption(`options.${name}`, `one of ${[...known].join(', ')}`, value)
-  }
-}
+/** Of the link between two endpoints. */
+export const LINK_NAMES = optionNames<LinkOptions>(LINK)
+const NETWORK_NAMES = optionNames<NetworkOptions>({ seed: true, trace: true, ...LINK })
 
-/** Decides every property. `checkNames`: `given` has nothing else. */
-export function linkSettings(given: LinkOptions, checkNames = true): LinkSettings {
-  const options = objectOption<LinkOptions>('options', given)
-  if (checkNames) refuseUnknown(options, LINK_NAMES)
+/** Decides every property. */
+export function linkSettings(given: LinkOptions): LinkSettings {
+  const options = objectOption<LinkOptions>('options', given, LINK_NAMES)
   const chance = (name: keyof LinkOptions): number => numberOption(`options.${name}`, options[name], 0, 0, 1)
   const delay = numberOption('options.delay', options.delay, 1, 0.01, LONGEST, ' ms')
   const rate = bitrateOption('options.rate', options.rate)
@@ -85,8 +83,7 @@ export function linkSettings(given: LinkOptions, checkNames = true): LinkSetting
 
 /** What a network is made from; `link` as it was given. */
 export function networkSettings(given: NetworkOptions | undefined): { seed: bigint; trace: boolean; link: LinkOptions } {
-  const options = objectOption<NetworkOptions>('options', given)
-  refuseUnknown(options, new Set(['seed', 'trace', ...LINK_NAMES]))
+  const options = objectOption<NetworkOptions>('options', given, NETWORK_NAMES)
   const { seed = 1, trace, ...link } = options
   linkSettings(link)
   const isInteger = typeof seed === 'bigint' || (typeof seed === 'number' && Number.isSafeInteger(seed))

@@ -4,8 +4,9 @@ import { Endpoint } from './endpoint.js'
 import { driverError, EndpointError, type PacelineError } from './errors.js'
 import { loadAddon } from './native.js'
 import { NetworkDriver, type NativeEndpointOptions, type NativeNetwork, type NetworkStats } from './network-driver.js'
-import { linkSettings, networkSettings, type LinkOptions, type LinkSettings, type NetworkOptions } from './network-options.js'
-import { numberOption, objectOption, signalOption, wrongOption, type BindOptions, type EndpointSettings, type ListenOptions, type WaitOptions } from './options.js'
+import { optionNames } from './option-names.js'
+import { LINK_NAMES, linkSettings, networkSettings, type LinkOptions, type LinkSettings, type NetworkOptions } from './network-options.js'
+import { booleanOption, numberOption, objectOption, waitSignal, wrongOption, type BindOptions, type EndpointSettings, type ListenOptions, type WaitOptions } from './options.js'
 import { VirtualClock, type VirtualTimer } from './virtual-clock.js'
 
 interface Addon {
@@ -22,6 +23,13 @@ export interface RunUntilOptions {
 export interface DirectionOptions {
   /** Only what the first endpoint sends to the second. Default `false`. Example: `true`. */
   oneWay?: boolean | undefined
+}
+
+const RUN_NAMES = optionNames<RunUntilOptions>({ limit: true })
+const DIRECTION_NAMES = optionNames<DirectionOptions>({ oneWay: true })
+
+function isOneWay(options: DirectionOptions | undefined): boolean {
+  return booleanOption('options.oneWay', objectOption<DirectionOptions>('options', options, DIRECTION_NAMES).oneWay, false)
 }
 
 const DEFAULT_LIMIT = 600_000
@@ -155,7 +163,7 @@ export class Network {
    * @throws {EndpointError} `ERR_PACELINE_TEST_LIMIT` it was not settled within the limit
    */
   async runUntil<T>(what: PromiseLike<T> | (() => PromiseLike<T> | T), options: RunUntilOptions = {}): Promise<T> {
-    const limit = numberOption('options.limit', objectOption('options', options).limit, DEFAULT_LIMIT, 0, LONGEST_RUN, ' ms')
+    const limit = numberOption('options.limit', objectOption('options', options, RUN_NAMES).limit, DEFAULT_LIMIT, 0, LONGEST_RUN, ' ms')
     if (typeof what !== 'function' && typeof (what as { then?: unknown } | undefined)?.then !== 'function') {
       throw wrongOption('what', 'a promise or a function', what)
     }
@@ -203,7 +211,7 @@ export class Network {
     const duration = this.#duration(milliseconds)
     let timer: VirtualTimer | undefined
     await wait<void>(
-      signalOption('options.signal', options.signal),
+      waitSignal(options),
       (waiter) => {
         timer = this.#clock.setTimeout(waiter.resolve, duration)
       },
@@ -254,7 +262,7 @@ export class Network {
 
   /** Changes properties of the link between all endpoints, for what is sent from now on; the others stay as they are. */
   configure(options: LinkOptions): void {
-    const merged = { ...this.#given, ...objectOption('options', options) }
+    const merged = { ...this.#given, ...objectOption('options', options, LINK_NAMES) }
     const link = linkSettings(merged)
     this.#given = merged
     this.#native?.linkAll(link)
@@ -262,10 +270,10 @@ export class Network {
   }
 
   /** Gives the link between two endpoints properties of its own, both ways or one; the others are the network's. */
-  link(from: Endpoint, to: Endpoint, options: LinkOptions, { oneWay = false }: DirectionOptions = {}): void {
-    for (const [a, b] of this.#directions(from, to, oneWay)) {
+  link(from: Endpoint, to: Endpoint, options: LinkOptions, direction?: DirectionOptions): void {
+    for (const [a, b] of this.#directions(from, to, isOneWay(direction))) {
       const key = `${a}>${b}`
-      const given = { ...this.#own.get(key)?.given, ...objectOption('options', options) }
+      const given = { ...this.#own.get(key)?.given, ...objectOption('options', options, LINK_NAMES) }
       linkSettings({ ...this.#given, ...given })
       const own = { from: a, to: b, given }
       this.#own.set(key, own)
@@ -274,14 +282,15 @@ export class Network {
   }
 
   /** Nothing gets from one to the other any more, both ways or one. What is on its way arrives. */
-  partition(from: Endpoint, to: Endpoint, { oneWay = false }: DirectionOptions = {}): void {
-    for (const [a, b] of this.#directions(from, to, oneWay)) this.#native?.cut(a, b, true)
+  partition(from: Endpoint, to: Endpoint, options?: DirectionOptions): void {
+    for (const [a, b] of this.#directions(from, to, isOneWay(options))) this.#native?.cut(a, b, true)
   }
 
   /** Takes partitions back: that of two endpoints, or all. */
   heal(): void
   heal(from: Endpoint, to: Endpoint, options?: DirectionOptions): void
-  heal(from?: Endpoint, to?: Endpoint, { oneWay = false }: DirectionOptions = {}): void {
+  heal(from?: Endpoint, to?: Endpoint, options?: DirectionOptions): void {
+    const oneWay = isOneWay(options)
     if (from === undefined && to === undefined) this.#native?.heal()
     else for (const [a, b] of this.#directions(from, to, oneWay)) this.#native?.cut(a, b, false)
   }

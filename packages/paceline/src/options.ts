@@ -1,4 +1,5 @@
 import { OptionError } from './errors.js'
+import { optionNames, refuseUnknown, type OptionNames } from './option-names.js'
 import type { ListenPathSecret, PathSecret } from './path-secret.js'
 import { RESET_KEY_BYTES, checkSecret, randomBytes, type Secret } from './secret.js'
 
@@ -130,6 +131,27 @@ export interface CloseOptions extends WaitOptions {
 const KiB = 1 << 10
 const MiB = 1 << 20
 
+const DUPLEX_NAMES = { highWaterMark: true, readableHighWaterMark: true, writableHighWaterMark: true, allowHalfOpen: true } as const
+const OBJECT_MODES = ['objectMode', 'readableObjectMode', 'writableObjectMode'] as const
+/** What else `node:stream` takes: options made for any Duplex may be passed on as they are. */
+const ANY_DUPLEX = [...OBJECT_MODES, 'decodeStrings', 'defaultEncoding', 'encoding', 'emitClose', 'autoDestroy']
+
+const ENDPOINT_NAMES = optionNames<BindOptions & { pathSecret?: unknown }>({
+  host: true, port: true, secret: true, resetKey: true, pathSecret: true, preset: true, maxInFlightTransmissions: true, congestionControl: true,
+  cipher: true, application: true, idleTimeout: true, keepAlive: true, maxIncomingStreams: true, maxStreams: true, maxBitrate: true,
+  poolBytes: true, sendBufferBytes: true, endpointSendBufferBytes: true, initialWindow: true, maxWindow: true, maxScheduleAhead: true,
+  maxDatagramSize: true, disableGso: true, disableGro: true, ...DUPLEX_NAMES,
+}, ANY_DUPLEX) // prettier-ignore
+
+/** Of `connect()`. */
+export const CONNECT_NAMES = optionNames<ConnectOptions>({ secret: true, pathSecret: true, handshakeTimeout: true, maxBitrate: true, signal: true })
+
+/** Of `openStream()`. */
+export const STREAM_NAMES = optionNames<OpenStreamOptions>({ priority: true, signal: true, ...DUPLEX_NAMES }, ANY_DUPLEX)
+
+const WAIT_NAMES = optionNames<WaitOptions>({ signal: true })
+const CLOSE_NAMES = optionNames<CloseOptions>({ deadline: true, signal: true })
+
 /**
  * What a preset sets: the figures of `Config::preset` (crates/transport/src/config.rs), whose tests compare them. Chosen from
  * bandwidth times round trip: 10 Gbit/s × 1 ms, 1 Gbit/s × 100 ms, 200 Mbit/s × 600 ms.
@@ -189,10 +211,11 @@ export function wrongOption(name: string, expected: string, got: unknown): Optio
   return new OptionError('ERR_PACELINE_OPTION', `${name}: expected ${expected}, got ${show(got)}`)
 }
 
-/** `options` itself, if it is an object or left out. */
-export function objectOption<T extends object>(name: string, value: T | undefined): T | Partial<T> {
+/** `options` itself, if it is left out or an object with nothing but `known` names. */
+export function objectOption<T extends object>(name: string, value: T | undefined, known: OptionNames): T | Partial<T> {
   if (value === undefined) return {}
   if (typeof value !== 'object' || value === null) throw wrongOption(name, 'an object', value)
+  refuseUnknown(name, value, known)
   return value
 }
 
@@ -238,12 +261,12 @@ export function signalOption(name: string, value: unknown): AbortSignal | undefi
 
 /** The signal of a wait. */
 export function waitSignal(options: WaitOptions | undefined): AbortSignal | undefined {
-  return signalOption('options.signal', objectOption<WaitOptions>('options', options).signal)
+  return signalOption('options.signal', objectOption<WaitOptions>('options', options, WAIT_NAMES).signal)
 }
 
 /** What `close()` is told. */
 export function closeSettings(options: CloseOptions | undefined, fallback: number): { deadline: number; signal: AbortSignal | undefined } {
-  const given = objectOption<CloseOptions>('options', options)
+  const given = objectOption<CloseOptions>('options', options, CLOSE_NAMES)
   return {
     deadline: numberOption('options.deadline', given.deadline, fallback, 0, Infinity, ' ms'),
     signal: signalOption('options.signal', given.signal),
@@ -277,8 +300,6 @@ export function hostOption(name: string, value: unknown, fallback?: string): str
   return value
 }
 
-const OBJECT_MODES = ['objectMode', 'readableObjectMode', 'writableObjectMode'] as const
-
 /** How a stream behaves as a Duplex; `fallback` is what its endpoint says. */
 export function duplexSettings(options: DuplexOptions, fallback: DuplexSettings = DUPLEX): DuplexSettings {
   for (const name of OBJECT_MODES) {
@@ -308,7 +329,7 @@ function environmentFlag(name: string): boolean {
  */
 export function endpointSettings(given: BindOptions | undefined, listens: boolean, needsSecret = listens): EndpointSettings {
   if (given === undefined && listens) throw wrongOption('options', 'an object', given)
-  const options = objectOption<BindOptions>('options', given)
+  const options = objectOption<BindOptions>('options', given, ENDPOINT_NAMES)
   const preset = PRESETS[choiceOption<Preset>('options.preset', options.preset, 'internet', ['datacenter', 'internet', 'satellite'])]
   const { application } = options
   if (application !== undefined && (typeof application !== 'string' || application.length < 1 || application.length > 255)) {

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import type { DriverPath } from './driver.js'
 import { loadAddon } from './native.js'
+import { optionNames, refuseUnknown } from './option-names.js'
 import { choiceOption, integerOption, numberOption, wrongOption } from './options.js'
 import { MIN_DIFFERENT_VALUES, RESET_KEY_BYTES, randomBytes, refuse } from './secret.js'
 
@@ -58,6 +59,11 @@ export interface ListenPath {
   readonly peerAddress: { readonly address: string; readonly port: number }
 }
 
+const NAMES = optionNames<ListenPathSecret>({
+  exportSecret: true, role: true, cipherSuite: true, peerResetToken: true, firstKeyId: true, remoteMaxData: true, remoteMaxStreams: true,
+  remoteIdleTimeout: true, maxDatagramSize: true, peerAddress: true,
+}) // prettier-ignore
+
 function required<T>(name: string, expected: string, value: T | undefined): T {
   if (value === undefined) throw wrongOption(name, expected, value)
   return value
@@ -96,8 +102,11 @@ function withCopies(path: DriverPath): DriverPath {
 }
 
 function pathObject(name: string, value: unknown): Partial<ListenPathSecret> {
-  if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) return value
-  throw wrongOption(name, 'an object with exportSecret', typeof value === 'string' ? '…' : value)
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) {
+    throw wrongOption(name, 'an object with exportSecret', typeof value === 'string' ? '…' : value)
+  }
+  refuseUnknown(name, value, NAMES)
+  return value
 }
 
 /**

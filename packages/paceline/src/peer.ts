@@ -4,7 +4,7 @@ import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import type { DriverPathStats } from './driver.js'
 import { AbortError, PeerError, type PacelineError } from './errors.js'
-import { bitrateOption, closeSettings, duplexSettings, objectOption, priorityOption, requiredOption, signalOption, type CloseOptions, type OpenStreamOptions } from './options.js'
+import { bitrateOption, closeSettings, duplexSettings, objectOption, priorityOption, requiredOption, signalOption, STREAM_NAMES, type CloseOptions, type OpenStreamOptions } from './options.js'
 import { Book, noPathStats, type PeerStats, type StatsOptions } from './stats.js'
 import type { Stream } from './stream.js'
 
@@ -83,7 +83,7 @@ export class Peer {
    * @throws {EndpointError} `ERR_PACELINE_ENDPOINT_CLOSED`
    */
   openStream(options: OpenStreamOptions = {}): Stream {
-    const given = objectOption('options', options)
+    const given = objectOption('options', options, STREAM_NAMES)
     const priority = priorityOption('options.priority', given.priority)
     const signal = signalOption('options.signal', given.signal)
     if (signal?.aborted === true) throw new AbortError(signal.reason)

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import type { Writable } from 'node:stream'
 import type { Completion, CompletionPacket, Completions } from './completions.js'
+import { optionNames } from './option-names.js'
 import type { PeerStats } from './stats.js'
 
 /** Options of {@link Stream.qlog}. */
@@ -12,6 +13,9 @@ export interface QlogOptions {
   /** Whether the writable is ended after the last event. Default `true`. Example: `false`. */
   end?: boolean | undefined
 }
+
+/** Names of {@link QlogOptions}. */
+export const QLOG_NAMES = optionNames<QlogOptions>({ title: true, interval: true, end: true })
 
 /** What became of a log. */
 export interface QlogResult {

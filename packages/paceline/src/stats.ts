@@ -1,5 +1,6 @@
 import type { DriverHistogram, DriverPathStats, DriverStats } from './driver.js'
 import { histogram, PACING_ERROR_BOUNDS_US, SEGMENT_BOUNDS, TRAIN_BOUNDS, type Histogram } from './histogram.js'
+import { optionNames } from './option-names.js'
 import { objectOption, wrongOption } from './options.js'
 
 /** What every `stats()` returns besides its counters. */
@@ -106,6 +107,8 @@ interface Mark {
   readonly at: number
 }
 
+const STATS_NAMES = optionNames<StatsOptions<Taken>>({ since: true })
+
 /** Where each stats object comes from, and what stood in the books when it was made. */
 const marks = new WeakMap<object, Mark>()
 
@@ -122,7 +125,7 @@ export class Book<Raw extends object, Stats extends Taken> {
 
   /** The options' mark, if they have one. */
   since(options: StatsOptions<Stats>): Mark | undefined {
-    const { since } = objectOption<StatsOptions<Stats>>('options', options)
+    const { since } = objectOption<StatsOptions<Stats>>('options', options, STATS_NAMES)
     if (since === undefined) return undefined
     const mark = typeof since === 'object' && since !== null ? marks.get(since) : undefined
     if (mark?.book !== this) throw wrongOption('options.since', `what stats() of this ${this.#whose} returned`, since)

@@ -10,7 +10,7 @@ import { AbortError, DEFAULT_RESET_CODE, failureError, resetCodeOf, StreamError 
 import { Reason, type Hold } from './hold.js'
 import { booleanOption, closeSettings, DEFAULT_PRIORITY, integerOption, numberOption, objectOption, priorityOption, requiredOption, waitSignal, wrongOption, type CloseOptions, type DuplexSettings, type WaitOptions } from './options.js'
 import type { Peer } from './peer.js'
-import { writeQlog, type QlogOptions, type QlogResult } from './qlog.js'
+import { QLOG_NAMES, writeQlog, type QlogOptions, type QlogResult } from './qlog.js'
 import { ReceiveHalf } from './receiving.js'
 import { SendHalf } from './sending.js'
 import { Book, type StatsOptions, type StreamCounts, type StreamStats } from './stats.js'
@@ -145,7 +145,7 @@ export class Stream extends Duplex {
    * @throws {OptionError} `ERR_PACELINE_OPTION`
    */
   async qlog(writable: NodeWritable, options: QlogOptions = {}): Promise<QlogResult> {
-    const given = objectOption('options', options)
+    const given = objectOption('options', options, QLOG_NAMES)
     if (typeof writable !== 'object' || writable === null || typeof writable.write !== 'function') throw wrongOption('writable', 'a Writable of node:stream', writable)
     const interval = numberOption('options.interval', given.interval, 50, 1, 60_000, ' ms')
     const end = booleanOption('options.end', given.end, true)

@@ -45,9 +45,15 @@ export class Writer {
   write(chunk: Writable, options?: WaitOptions): Promise<void> {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
     if (!(bytes instanceof Uint8Array)) return Promise.reject(wrongOption('chunk', 'a Uint8Array or a string', chunk))
-    if (options !== undefined && (typeof options !== 'object' || options === null)) return Promise.reject(wrongOption('options', 'an object', options))
-    const signal = options?.signal
-    if ((signal === undefined || signal.aborted === false) && !this.#stream.writableEnded && this.#stream.writableLength === 0 && this.#send.tryWrite(bytes)) {
+    let signal: AbortSignal | undefined
+    if (options !== undefined) {
+      try {
+        signal = waitSignal(options)
+      } catch (error) {
+        return Promise.reject(error as Error)
+      }
+    }
+    if (signal?.aborted !== true && !this.#stream.writableEnded && this.#stream.writableLength === 0 && this.#send.tryWrite(bytes)) {
       return RESOLVED
     }
     return this.#write([bytes], options)

@@ -1,7 +1,7 @@
 import { commands, help, overview, perfHelp } from './commands.js'
 import { ExitCode, UsageError, meaning, pacelineCode, told } from './faults.js'
 import { Interrupted } from './interrupt.js'
-import { suggest } from './options.js'
+import { suggest } from '../option-names.js'
 import { paint, say } from './output.js'
 import { packageVersion } from './version.js'
 

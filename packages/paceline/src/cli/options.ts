@@ -1,3 +1,4 @@
+import { suggest } from '../option-names.js'
 import { isIP } from 'node:net'
 import { parseArgs } from 'node:util'
 import { UsageError } from './faults.js'
@@ -67,32 +68,6 @@ function unknownOption(command: string, specs: OptionSpecs, written: string): Us
   const near = suggest(written.replace(/^-+/, ''), Object.keys(specs))
   const advice = near === undefined ? '' : `; did you mean --${near}?`
   return new UsageError(`expected a known option, got ${written}${advice}`, command)
-}
-
-/** The known word that a typing error most likely meant. */
-export function suggest(word: string, known: readonly string[]): string | undefined {
-  let best: string | undefined
-  // Two letters swapped count as two changes.
-  let bestDistance = word.length <= 3 ? 2 : 3
-  for (const candidate of known) {
-    const distance = word.length > 1 && candidate.startsWith(word) ? 1 : editDistance(word, candidate)
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance]
-  }
-  return best
-}
-
-/** Levenshtein's distance, one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const changed = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(changed, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }
 
 /** A whole number between two bounds. */
