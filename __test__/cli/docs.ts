@@ -23,6 +23,17 @@ function column(text: string, heading: string): string[] {
   return rows.slice(0, end < 0 ? rows.length : end).flatMap((line) => [...(line.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? ''))
 }
 
+/** Fields that the second column of a field's row names, in order; what stands in parentheses explains one of them. */
+function inner(text: string, heading: string, field: string): string[] {
+  if (!column(text, heading).includes(field)) throw new Error(`no row ${field}`)
+  const row = text.slice(text.indexOf(`| ${heading} |`)).split('\n').find((line) => line.startsWith('|') && (line.split('|')[1] ?? '').includes(`\`${field}\``)) ?? ''
+  return words((row.split('|')[2] ?? '').replaceAll(/\([^)]*\)/g, ''))
+}
+
+const words = (text: string) => [...new Set(Array.from(text.matchAll(/`(\w+)`/g), (match) => match[1] ?? ''))].filter((word) => word !== 'null')
+
+const keys = (value: object | null | undefined) => Object.keys(value ?? {}).sort()
+
 test('--help and docs/cli.md name the same options of the same commands, with the same values and words', (t) => {
   const documented = [...page.matchAll(/^## `paceline (.+)`$/gm)].map((match) => match[1])
   t.deepEqual(documented.sort(), Object.keys(commands).sort())
@@ -64,14 +75,19 @@ test.serial('--help of everything: 80 columns, usage, exit codes; help, -h, --ve
 
 test.serial('what doctor --json prints is what docs/cli.md says', async (t) => {
   const doctor = section('`paceline doctor`')
-  const diagnosis = lastJson<{ findings: { id: string }[] }>(await paceline(t, ['doctor', '--json', '127.0.0.1:9']).ended)
+  const diagnosis = lastJson<{ findings: { id: string }[]; counts: object }>(await paceline(t, ['doctor', '--json', '127.0.0.1:9']).ended)
   t.deepEqual(Object.keys(diagnosis).sort(), column(doctor, 'field').sort())
   t.deepEqual([...diagnosis.findings.map(({ id }) => id), 'peer.handshake'].sort(), column(doctor, 'finding').sort())
+  t.deepEqual(keys(diagnosis.counts), inner(doctor, 'field', 'counts').sort())
+  for (const finding of diagnosis.findings) t.deepEqual(keys(finding), inner(doctor, 'field', 'findings').sort())
 })
 
 test.serial('what sim --json prints is what docs/cli.md says', async (t) => {
   const sim = lastJson<object>(await paceline(t, ['sim', '--seeds', '1', '--json']).ended)
   t.deepEqual(Object.keys(sim).sort(), column(section('`paceline sim`'), 'field').filter((field) => field !== 'interrupted').sort())
+  const paths = lastJson<object>(await paceline(t, ['sim', '--paths', '--json']).ended)
+  const [, named = ''] = /with `--paths` another: ([^)]*)\)/.exec(section('`paceline sim`')) ?? []
+  t.deepEqual(keys(paths), words(named).sort())
 })
 
 test.serial('what send --json and recv --json print is what docs/cli.md says', async (t) => {
@@ -81,23 +97,42 @@ test.serial('what send --json and recv --json print is what docs/cli.md says', a
   const file = writeRandomFile(temporaryFolder(t), 'file', 1000)
   const sent = lastJson<object>(await paceline(t, ['send', '--json', '--secret-file', secretFile, `127.0.0.1:${port}`, file]).ended)
   t.deepEqual(Object.keys(sent).sort(), column(section('`paceline send`'), 'field').filter((field) => field !== 'skipped').sort())
+  t.deepEqual(keys((sent as { completions: object }).completions), inner(section('`paceline send`'), 'field', 'completions').sort())
+  t.deepEqual(keys((sent as { files: object[] }).files[0]), inner(section('`paceline send`'), 'field', 'files').filter((word) => word !== 'resumedAt').sort())
   const recv = section('`paceline recv`')
   const events = jsonLines(await receiver.ended)
   t.deepEqual(events.map(({ event }) => event), ['listening', 'file', 'closed'])
   for (const { event, ...rest } of events) {
     const row = recv.split('\n').find((line) => line.startsWith(`| \`${String(event)}\` |`)) ?? ''
-    for (const field of Object.keys(rest)) t.true(row.includes(`\`${field}\``), `${String(event)}: ${field}`)
+    // Those of a refusal and of a resumed file come only then.
+    const documented = words(row.split('|')[2] ?? '').filter((word) => !['code', 'error', 'resumedAt'].includes(word))
+    t.deepEqual(keys(rest), documented.sort(), String(event))
   }
 })
 
 test.serial('what perf client --json prints is what docs/cli.md says', async (t) => {
   const secretFile = writeSecret(temporaryFolder(t))
-  const server = paceline(t, ['perf', 'server', '--json', '--once', '--host', '127.0.0.1', '--port', '0', '--secret-file', secretFile])
+  const server = paceline(t, ['perf', 'server', '--json', '--host', '127.0.0.1', '--port', '0', '--secret-file', secretFile])
   const [, port] = await server.prints(/"port":(\d+)/)
   const perf = section('`paceline perf client`')
-  const report = lastJson<PerfReport>(await paceline(t, ['perf', 'client', '--json', '-t', '0.3', '-i', '0.1', '--secret-file', secretFile, `127.0.0.1:${port}`]).ended)
+  const client = (...args: string[]) => paceline(t, ['perf', 'client', '--json', ...args, '--secret-file', secretFile, `127.0.0.1:${port}`]).ended
+  const report = lastJson<PerfReport>(await client('-t', '0.3', '-i', '0.1', '--fail-below', '1k'))
   t.deepEqual(Object.keys(report).sort(), column(perf, 'field').sort())
   t.deepEqual(Object.keys(report.client).sort(), column(perf, 'side').sort())
   t.deepEqual(Object.keys(report.client.intervals[0] ?? {}).sort(), column(perf, 'interval').sort())
-  for (const field of Object.keys(report.plan)) t.true(perf.includes(`\`${field}\``), field)
+  for (const field of ['remote', 'plan', 'gate'] as const) t.deepEqual(keys(field === 'gate' ? { ...report.gate, ...report.gate?.figures[0] } : report[field]), inner(perf, 'field', field).sort(), field)
+  for (const field of ['pacingErrorUs', 'trainPackets'] as const) t.deepEqual(keys(report.client[field]), inner(perf, 'side', field).sort(), field)
+  const { streams } = lastJson<PerfReport>(await client('--streams', '10')).client
+  t.deepEqual(keys(streams), inner(perf, 'side', 'streams').sort())
+  const [, latency = ''] = /`latencyUs` \(([^;]*);/.exec(perf) ?? []
+  t.deepEqual(keys(streams?.latencyUs), words(latency).sort())
+  // The server's events, in words above.
+  server.signal('SIGINT')
+  const events = jsonLines(await server.ended)
+  const [, told = ''] = /The events of `--json` are ([^]*?)\n\n/.exec(section('`paceline perf server`')) ?? []
+  for (const { event, ...rest } of events) {
+    const [, fields = ''] = new RegExp(`\`${String(event)}\` \\(([^)]*)\\)`).exec(told) ?? []
+    t.deepEqual(keys(rest), words(fields).sort(), String(event))
+  }
+  t.deepEqual(events.map(({ event }) => event), ['listening', 'test', 'test'])
 })

@@ -69,6 +69,14 @@ testWith(['script'], 'NO_COLOR on a terminal: no colours; TERM=dumb: no bar eith
   t.deepEqual(dumb.rows.map((row) => row.replace(/ .*/, '')), ['sent', ''])
 })
 
+testWith(['script'], 'a secret on a terminal comes with the way to keep it', async (t) => {
+  const [secret, path] = await Promise.all([['secret'], ['secret', '--path']].map((args) => new OnTerminal(t, 120, args).ended))
+  t.is(secret?.rows[0], 'keep it in a file that only you can read: npx paceline secret > FILE')
+  t.regex(secret?.rows[1] ?? '', /^paceline1:[\w-]{43}$/)
+  t.is(path?.rows[0], 'keep it in a file that only you can read: npx paceline secret --path … > FILE')
+  t.regex(path?.rows[1] ?? '', /^\{"exportSecret":"[\w-]{43}","cipherSuite":"aes-128-gcm"\}$/)
+})
+
 test('the screen is read as a terminal would show it', (t) => {
   t.deepEqual(rowsOf('abcdef\r\n12\x1b[2K\r\x1b[31mxy\x1b[39m', 4), ['abcd', 'ef', 'xy'])
   t.deepEqual(rowsOf('left over\rnew', 20), ['newt over'])

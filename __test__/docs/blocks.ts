@@ -1,20 +1,17 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { paceline, ROOT, run } from '../e2e/helpers/cli.ts'
+import { paceline, run } from '../e2e/helpers/cli.ts'
 import { allBlocks, blocksOf, commandsOf, isEnd, program, type Block } from './helpers/blocks.ts'
+import { scriptFolder } from './helpers/folder.ts'
 
 /** A block that does not close what it opens runs for ever. */
 const BLOCK_TIMEOUT_MS = 20_000
 
 const all = allBlocks()
-// Below node_modules a script finds the package, and what a killed run leaves is in nobody's way.
-const cache = join(ROOT, 'node_modules', '.cache')
-mkdirSync(cache, { recursive: true })
-const folder = mkdtempSync(join(cache, 'docs-blocks-'))
+const folder = scriptFolder()
 const name = (block: Block) => `${block.page.replaceAll(/[^\w]/g, '-')}-${block.line}`
 
-test.after.always(() => rmSync(folder, { recursive: true, force: true }))
 
 for (const block of all.filter((each) => each.language === 'js' && each.mode === 'run' && !isEnd(each))) {
   test.serial(`${block.page}:${block.line}: the block works when it is pasted`, async (t) => {

@@ -1,7 +1,10 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { ROOT, run } from '../e2e/helpers/cli.ts'
+import { scriptFolder } from './helpers/folder.ts'
+
+const folder = scriptFolder()
 
 const SAYS = [
   /^1000000 bytes after \d+(\.\d+)? ms\n\d+ datagrams were lost\n$/,
@@ -13,10 +16,8 @@ test.serial('every program in docs/testing.md works when it is pasted', async (t
   const programs = [...readFileSync(join(ROOT, 'docs', 'testing.md'), 'utf8').matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code ?? '')
   t.is(programs.length, SAYS.length)
   for (const [at, code] of programs.entries()) {
-    // In the repository: a script elsewhere would not find the package.
-    const path = join(ROOT, `testing-example-${process.pid}.mjs`)
+    const path = join(folder, `${at}.mjs`)
     writeFileSync(path, code)
-    t.teardown(() => rmSync(path, { force: true }))
     const ended = await run(t, process.execPath, [path]).ended
     t.is(ended.code, 0, ended.stderr)
     t.regex(ended.stdout, SAYS[at] ?? /^$/)

@@ -133,7 +133,7 @@ export function runPathSecret({ values }: ParsedOptions): void {
   const address = values.get('peer')
   if (address !== undefined && isIP(address) === 0) throw new UsageError(`expected an IP address after --peer, got "${address}"`, 'secret')
   const exportSecret = generateSecret().toString('base64url')
-  printSecret(JSON.stringify({ exportSecret, cipherSuite, ...(address !== undefined && { peerAddress: { address } }) }))
+  printSecret(JSON.stringify({ exportSecret, cipherSuite, ...(address !== undefined && { peerAddress: { address } }) }), ' --path …')
 }
 
 /** What only `--path` has is refused without it. */

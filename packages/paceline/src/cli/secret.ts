@@ -49,8 +49,8 @@ export function runSecret(): void {
 }
 
 /** `> FILE` makes the file with the shell's mode, so it is narrowed here. */
-export function printSecret(line: string): void {
-  if (process.stdout.isTTY) say('keep it in a file that only you can read: npx paceline secret > FILE')
+export function printSecret(line: string, options = ''): void {
+  if (process.stdout.isTTY) say(`keep it in a file that only you can read: npx paceline secret${options} > FILE`)
   else if (process.platform !== 'win32' && fstatSync(1).isFile()) fchmodSync(1, 0o600)
   process.stdout.write(`${line}\n`)
 }
