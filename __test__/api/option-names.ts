@@ -11,7 +11,7 @@ const exportSecret = generateSecret()
 /** As JavaScript may call it: options that the types would refuse. */
 const untyped = (options: object): object => options
 
-const ENDPOINT_NAMES = 'host, port, secret, pathSecret, preset, maxInFlightTransmissions, congestionControl, cipher, application, idleTimeout, keepAlive, ' +
+const ENDPOINT_NAMES = 'host, port, secret, resetKey, pathSecret, preset, maxInFlightTransmissions, congestionControl, cipher, application, idleTimeout, keepAlive, ' +
   'maxIncomingStreams, maxStreams, maxBitrate, poolBytes, sendBufferBytes, endpointSendBufferBytes, initialWindow, maxWindow, maxScheduleAhead, maxDatagramSize, ' +
   'disableGso, disableGro, highWaterMark, readableHighWaterMark, writableHighWaterMark, allowHalfOpen'
 

@@ -1,6 +1,8 @@
 //! R12: what of this library's memory remains of streams that are over. Every byte of the process is counted, so this test
 //! is alone in it.
 
+#![allow(clippy::disallowed_methods, reason = "the threads that are measured run in real time")]
+
 use bytes::Bytes;
 use paceline_transport::{
     Config, SECOND,
