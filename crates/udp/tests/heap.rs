@@ -54,7 +54,7 @@ const MESSAGE_BYTES: usize = 1024;
 /// Open at a time.
 const AT: usize = 64;
 /// Streams after which memory has its level: the tables of what is remembered have then grown for as many as come within the
-/// idle timeout (two pieces and 0.5 MB more than after 1,000, and nothing more after 70,000; 2026-11-23).
+/// idle timeout (two pieces and 0.5 MB more than after 1,000, and nothing more after 50,000; 2026-11-23).
 const FIRST: u32 = 10_000;
 const MORE: u32 = 10_000;
 /// R12's figure.
