@@ -69,6 +69,6 @@ bugs! {
     lost_fin_is_forgotten: LostFinIsForgotten, &STALLS;
     reseal_loses_the_tail: ResealLosesTheTail, &STALLS;
     close_is_said_once: CloseIsSaidOnce, &["is answered with [None], not Some"];
-    time_wait_is_short: TimeWaitIsShort, &["is answered with [], not None"];
+    time_wait_is_short: TimeWaitIsShort, &["is answered with [], not "];
     replay_is_accepted: ReplayIsAccepted, &["what was played back opens stream"];
 }
