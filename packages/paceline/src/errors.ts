@@ -1,5 +1,6 @@
 import { getSystemErrorName } from 'node:util'
 import { FailureNumber } from './driver.js'
+import { hostPort } from './host-port.js'
 
 /** Whose fault an error is: a wrong call, this machine, the other side, or what lies between. */
 export type Fault = 'application' | 'system' | 'peer' | 'network'
@@ -309,7 +310,7 @@ export function failureError(failure: number, detail: number, peer?: { address: 
   ) {
     details.errorCode = detail
   }
-  return new Class(code, peer === undefined ? message : `${peer.address.includes(':') ? `[${peer.address}]` : peer.address}:${peer.port}: ${message}`, details)
+  return new Class(code, peer === undefined ? message : `${hostPort(peer)}: ${message}`, details)
 }
 
 /** What a driver may find wrong with an argument. */

@@ -1,3 +1,4 @@
+import { hostPort } from './host-port.js'
 import type { Endpoint } from './endpoint.js'
 import type { Histogram } from './histogram.js'
 import { wrongOption } from './options.js'
@@ -145,10 +146,6 @@ function peerMetrics(to: Exposition, labels: Labels, stats: PeerStats): void {
   counter('ecn_ce_reported', 'Congestion marks that the peer reported.', stats.ecnCeReported)
 }
 
-function addressText({ address, port, family }: { address: string; port: number; family: string }): string {
-  return family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`
-}
-
 /** Names nobody has yet: a second `10.0.0.2:4433` becomes `10.0.0.2:4433#3`, with its id. */
 function unique(taken: Set<string>, name: string, id: number): string {
   const chosen = taken.has(name) ? `${name}#${id}` : name
@@ -177,7 +174,7 @@ export function metrics(endpoints: Endpoint | readonly Endpoint[]): string {
   const names = new Set<string>()
   for (const [index, each] of list.entries()) {
     if (typeof each !== 'object' || each === null || typeof each.stats !== 'function') throw wrongOption('endpoints', 'an Endpoint or an array of them', endpoints)
-    const endpoint = unique(names, addressText(each.address), index)
+    const endpoint = unique(names, hostPort(each.address), index)
     endpointMetrics(to, { endpoint }, each.stats())
     const peers = new Set<string>()
     const paths = new Set<number>()
@@ -187,7 +184,7 @@ export function metrics(endpoints: Endpoint | readonly Endpoint[]): string {
       // Peers that share a path share its counters, which must not be added up twice.
       if (remoteAddress === undefined || paths.has(stats.path)) continue
       if (stats.path >= 0) paths.add(stats.path)
-      peerMetrics(to, { endpoint, peer: unique(peers, addressText(remoteAddress), peer.id) }, stats)
+      peerMetrics(to, { endpoint, peer: unique(peers, hostPort(remoteAddress), peer.id) }, stats)
     }
   }
   return to.toString()

@@ -108,7 +108,7 @@ impl Endpoint {
         }
         if !stream.recv.stopped && stream.failure.is_none() {
             let bytes = stream.recv.buffer.read(&mut update.readable);
-            let bulk = bytes > 0 && stream.inflow.is_bulk(bytes, now_ns);
+            let bulk = bytes > 0 && stream.inflow.note(bytes, now_ns);
             self.doorbell.readable(bytes, bulk);
             gather_crumbs(&mut update.readable);
             if stream.recv.buffer.is_finished() && !stream.recv.finished {

@@ -161,8 +161,8 @@ impl Endpoint {
         let mut waiting = std::mem::take(&mut peer.waiting);
         let old = peer.path.replace(key).filter(|old| *old != key);
         peer.older.extend(old);
-        let max_rate = peer.max_rate;
-        let max_rate = self.max_rate(max_rate);
+        let of_peer = peer.max_rate;
+        let max_rate = self.max_rate(of_peer);
         if let Some(old) = old {
             if let Some(path) = self.paths.get_mut(old) {
                 path.life.phase = path.life.phase.on(Event::Superseded);

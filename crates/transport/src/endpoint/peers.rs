@@ -307,12 +307,12 @@ impl Endpoint {
         [of_peer, self.config.max_rate].into_iter().flatten().min()
     }
 
-    pub(super) fn set_max_rate(&mut self, peer: PeerId, max_rate: Option<u64>) {
-        let lower = self.max_rate(max_rate);
+    pub(super) fn set_max_rate(&mut self, peer: PeerId, of_peer: Option<u64>) {
+        let max_rate = self.max_rate(of_peer);
         let Some(peer) = self.peers.get_mut(&peer) else { return };
-        peer.max_rate = max_rate;
+        peer.max_rate = of_peer;
         if let Some(path) = peer.path.and_then(|key| self.paths.get_mut(key)) {
-            path.controller.set_max_rate(lower);
+            path.controller.set_max_rate(max_rate);
         }
     }
 

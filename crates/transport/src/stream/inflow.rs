@@ -2,7 +2,7 @@
 
 use crate::config::{MS, SECOND};
 
-/// From a stream that brings so many bytes per second, nothing is a message: 50 µs of it are three packets.
+/// From a stream that brings so many bytes per second, nothing is a message: 50 µs of it are two or three packets.
 const BULK_RATE: u128 = 70_000_000;
 
 /// How much a stream brings.
@@ -16,7 +16,7 @@ pub(crate) struct Inflow {
 impl Inflow {
     /// Notes what became readable, and whether it is part of bulk: of so much in a millisecond that no reader waits for each
     /// piece.
-    pub(crate) fn is_bulk(&mut self, bytes: u64, now_ns: u64) -> bool {
+    pub(crate) fn note(&mut self, bytes: u64, now_ns: u64) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
         let elapsed_ns = now_ns.saturating_sub(self.since_ns);
         if elapsed_ns >= MS {
@@ -34,14 +34,14 @@ mod tests {
 
     /// Pieces of `bytes`, each `every_ns`: how many count as bulk of a hundred.
     fn bulk(inflow: &mut Inflow, from_ns: u64, bytes: u64, every_ns: u64) -> usize {
-        (1..=100).filter(|at| inflow.is_bulk(bytes, from_ns + at * every_ns)).count()
+        (1..=100).filter(|at| inflow.note(bytes, from_ns + at * every_ns)).count()
     }
 
     #[test]
     fn bulk_is_known_after_a_millisecond_and_forgotten_with_the_first_message_after_it() {
         let mut inflow = Inflow::default();
         assert_eq!(bulk(&mut inflow, 5 * SECOND, 14_720, 50_000), 80, "294 MB/s");
-        assert!(!inflow.is_bulk(14_720, 6 * SECOND));
+        assert!(!inflow.note(14_720, 6 * SECOND));
         assert_eq!(bulk(&mut inflow, 7 * SECOND, 64 << 10, 1_000_000), 0, "65 MB/s");
         assert_eq!(bulk(&mut inflow, 8 * SECOND, 100, 10_000), 0, "10 MB/s in small pieces");
     }
@@ -50,6 +50,6 @@ mod tests {
     fn a_clock_that_stands_still_is_no_bulk() {
         let mut inflow = Inflow::default();
         assert_eq!(bulk(&mut inflow, 5 * SECOND, 1 << 20, 0), 0);
-        assert!(inflow.is_bulk(u64::MAX, 6 * SECOND));
+        assert!(inflow.note(u64::MAX, 6 * SECOND));
     }
 }

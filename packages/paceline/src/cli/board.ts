@@ -50,6 +50,6 @@ export class Board {
 
   #retitle(): void {
     const [first] = this.#active.values()
-    this.#progress.retitle(this.#active.size === 1 ? (first?.name ?? '') : `${this.#active.size} files`, this.#total)
+    this.#progress.retitle(this.#active.size === 1 ? (first?.name ?? '') : this.#active.size, this.#total)
   }
 }

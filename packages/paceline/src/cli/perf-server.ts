@@ -1,4 +1,5 @@
 import { Endpoint, type Peer, type Stream } from '../index.js'
+import { hostPort } from '../host-port.js'
 import { takeStreams } from './accept.js'
 import { DEFAULT_PORT } from './doctor.js'
 import { ExitCode, Fault, UsageError, oneLine, systemCode, meaning, told } from './faults.js'
@@ -91,7 +92,7 @@ class Server {
   #announce(): void {
     const { address, port } = this.#endpoint.address
     if (this.#options.json) sayJson({ event: 'listening', address, port })
-    else say(`listening on ${address.includes(':') ? `[${address}]` : address}:${port}, for paceline perf client`)
+    else say(`listening on ${hostPort(this.#endpoint.address)}, for paceline perf client`)
   }
 
   async #take(stream: Stream): Promise<void> {

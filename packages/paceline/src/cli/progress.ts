@@ -27,7 +27,7 @@ const bytes: Counted = (done, total, rate) => (total > 0 ? `${share(done, total)
 export class Progress {
   readonly #counted: Counted
   readonly #tail: () => string
-  #name: string
+  #name: string | number
   /** 0: not known. */
   #total: number
   readonly #quiet: boolean
@@ -39,7 +39,8 @@ export class Progress {
   #rate = 0
   #visible = false
 
-  constructor(name: string, total: number, quiet: boolean, counted: Counted = bytes, tail: () => string = () => '') {
+  /** `name`: of what, or of how many files. */
+  constructor(name: string | number, total: number, quiet: boolean, counted: Counted = bytes, tail: () => string = () => '') {
     this.#name = name
     this.#counted = counted
     this.#tail = tail
@@ -48,7 +49,7 @@ export class Progress {
   }
 
   /** What it is about has changed. */
-  retitle(name: string, total: number): void {
+  retitle(name: string | number, total: number): void {
     this.#name = name
     this.#total = total
   }
@@ -112,11 +113,12 @@ export class Progress {
     // In a narrow terminal whole numbers go, the last ones first.
     const choices = known ? [[percent, counted, left, tail], [percent, counted, left], [percent, left], [percent]] : [[counted, tail], [counted]]
     const fitting = choices.map((parts) => parts.filter((part) => part !== '').join('  '))
+    const title = typeof this.#name === 'number' ? `${this.#name} files` : this.#name
     // A count of files cut in its middle would be another count.
-    const least = /^\d+ files$/.test(this.#name) ? this.#name.length : LEAST_NAME
+    const least = typeof this.#name === 'number' ? title.length : LEAST_NAME
     const numbers = fitting.find((text) => least + 2 + text.length <= room) ?? fitting.at(-1) ?? ''
     // The numbers come first, then the name, then the bar: a terminal of 80 columns has room for all of them.
-    const name = shorten(this.#name, Math.max(least, Math.min(Math.floor(room / 3), room - numbers.length - LEAST_BAR - 4)))
+    const name = shorten(title, Math.max(least, Math.min(Math.floor(room / 3), room - numbers.length - LEAST_BAR - 4)))
     const bar = Math.min(BAR_CELLS, room - numbers.length - cells(name) - 4)
     if (!known || bar < LEAST_BAR) return shorten(`${name}  ${numbers.trimStart()}`, room)
     const full = Math.round(part * bar)

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { Endpoint, type Peer, type Stream } from '../index.js'
+import { hostPort } from '../host-port.js'
 import { takeStreams } from './accept.js'
 import { Board } from './board.js'
 import { ExitCode, Fault, UsageError, isLocalDisk, meaning, pacelineCode, systemCode, told } from './faults.js'
@@ -62,13 +63,8 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   const host = values.get('host')
   const idleTimeout = idle('recv', values.get('idle-timeout'))
   const endpoint = await listen(port, host, keys, idleTimeout)
-  const receiver = new Receiver(endpoint, folder, count, {
-    json: switches.has('json'),
-    quiet: switches.has('quiet'),
-    overwrite: switches.has('overwrite'),
-    toStdout,
-  })
-  return receiver.run(interrupt)
+  const receiverOptions = { json: switches.has('json'), quiet: switches.has('quiet'), overwrite: switches.has('overwrite'), toStdout }
+  return new Receiver(endpoint, folder, count, receiverOptions, interrupt).run()
 }
 
 async function listen(port: number, host: string | undefined, keys: Awaited<ReturnType<typeof listenKeys>>, idleTimeout: number): Promise<Endpoint> {
@@ -110,25 +106,24 @@ class Receiver {
   readonly #things = new Map<string, Thing>()
   /** Ends the accepting: an interrupt, enough files, or a disk that takes no more. */
   readonly #stop = new AbortController()
+  readonly #interrupt: AbortSignal
   #admitted = 0
   #over = 0
   #stored = 0
   #failed = 0
-  #interrupted = false
 
-  constructor(endpoint: Endpoint, folder: string, count: number, options: ReceiverOptions) {
+  constructor(endpoint: Endpoint, folder: string, count: number, options: ReceiverOptions, interrupt: AbortSignal) {
     this.#endpoint = endpoint
     this.#folder = folder
     this.#count = count
     this.#options = options
     this.#board = new Board(options.quiet)
+    this.#interrupt = interrupt
   }
 
-  async run(interrupt: AbortSignal): Promise<number> {
-    const stop = () => {
-      this.#interrupted = true
-      this.#stop.abort(interrupt.reason)
-    }
+  async run(): Promise<number> {
+    const interrupt = this.#interrupt
+    const stop = () => this.#stop.abort(interrupt.reason)
     interrupt.addEventListener('abort', stop, { once: true })
     try {
       await this.#accept()
@@ -157,7 +152,7 @@ class Receiver {
   #announce(): void {
     const { address, port } = this.#endpoint.address
     if (this.#options.json) sayJson({ event: 'listening', address, port })
-    else say(`listening on ${address.includes(':') ? `[${address}]` : address}:${port}, receiving ${this.#options.toStdout ? 'for stdout' : `into ${this.#folder}`}`)
+    else say(`listening on ${hostPort(this.#endpoint.address)}, receiving ${this.#options.toStdout ? 'for stdout' : `into ${this.#folder}`}`)
   }
 
   async #receive(stream: Stream): Promise<void> {
@@ -229,7 +224,7 @@ class Receiver {
     const name = file.head === undefined ? 'a file' : printable(file.head.name)
     const kept = file.kept === undefined ? '' : `; ${printable(file.kept)} is kept, to be continued when it is sent again`
     // Streams that break because we leave have no reason of their own.
-    const why = this.#interrupted ? 'an interrupt here' : printable(told(error, 'the sender'))
+    const why = this.#interrupt.aborted ? 'an interrupt here' : printable(told(error, 'the sender'))
     const message = `expected ${name} to arrive whole, got: ${why}${kept}`
     if (this.#options.json) sayJson({ event: 'file', ok: false, name: file.head?.name ?? null, code: pacelineCode(error) ?? null, error: message })
     this.#board.clear()

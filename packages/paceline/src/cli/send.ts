@@ -118,7 +118,7 @@ class Shipment {
     this.#interrupt = interrupt
     const { files } = listing
     const total = files.some(({ kind }) => kind === Kind.Stdin) ? 0 : files.reduce((sum, { bytes }) => sum + bytes, 0)
-    const title = files.length === 1 ? (files[0]?.name ?? '') : `${files.length} files`
+    const title = files.length === 1 ? (files[0]?.name ?? '') : files.length
     const tail = () => pathTail(peer.stats().smoothedRttUs, endpoint.stats().packetsRetransmitted)
     this.#progress = new Progress(title, total, options.quiet, undefined, tail)
   }
