@@ -68,26 +68,43 @@ function countTap(code, output) {
   })
 }
 
-/** Shows TAP, ava's output for machines, to people as it comes: a line a test, and all there is about a failed one. */
-function tapPrinter() {
-  let rest = ''
-  let failing = false
-  return (text) => {
-    const lines = (rest + text).split('\n')
-    rest = lines.pop()
-    for (const line of lines) {
-      const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?$/.exec(line)
-      if (result !== null) {
-        const [, not, title, directive] = result
-        failing = not !== undefined
-        const mark = failing ? paint(31, '✘') : directive ? paint(33, '-') : paint(32, '✔')
-        print(`${mark} ${title}${directive ? ' (skipped)' : ''}\n`)
-      } else if (/^(TAP version|1\.\.|# (tests|pass|skip|fail) |\s*$)/.test(line)) failing = false
-      else if (failing || !/^\s/.test(line)) print(`    ${line}\n`)
-      else print(`${paint(2, line)}\n`)
-    }
+/** Shows TAP, ava's output for machines, to people as it comes: a line a test, and all there is about a failed one, which it keeps. */
+class TapPrinter {
+  #rest = ''
+  #failing = false
+  failures = []
+
+  write = (text) => {
+    const lines = (this.#rest + text).split('\n')
+    this.#rest = lines.pop()
+    for (const line of lines) this.#line(line)
+  }
+
+  #line(line) {
+    const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?$/.exec(line)
+    if (result !== null) {
+      const [, not, title, directive] = result
+      this.#failing = not !== undefined
+      const mark = this.#failing ? paint(31, '✘') : directive ? paint(33, '-') : paint(32, '✔')
+      this.#show(`${mark} ${title}${directive ? ' (skipped)' : ''}`)
+    } else if (/^(TAP version|1\.\.|# (tests|pass|skip|fail) )/.test(line)) this.#failing = false
+    else if (line.trim() === '') return
+    else if (this.#failing || !/^\s/.test(line)) this.#show(`    ${line}`)
+    else print(`${paint(2, line)}\n`)
+    // The end of what is told of one test.
+    if (line === '  ...') this.#failing = false
+  }
+
+  #show(line) {
+    print(`${line}\n`)
+    if (this.#failing) this.failures.push(line)
   }
 }
+
+/** Of what fails, the last lines say why. It is repeated at the very end, which is all that some CI systems keep of a long run. */
+const SAID_AGAIN = { lines: 80, columns: 400 }
+
+const saidAgain = (lines) => lines.slice(-SAID_AGAIN.lines).map((line) => `  ${plain(line).slice(0, SAID_AGAIN.columns)}\n`).join('')
 
 /** One JSON object at the end: the differential test, and a row a case. */
 function countInterop(code, output) {
@@ -100,7 +117,7 @@ const hasNextest = version('cargo', ['nextest', '--version']) !== undefined
 /** Tests of the selected crates, in parallel where nextest is installed. `all` is what nextest runs by itself. */
 function rustTests(all, ...selected) {
   return hasNextest
-    ? { command: cargo('nextest', 'run', ...cargoColour, '--no-fail-fast', '--status-level', 'slow', ...selected), count: countNextest }
+    ? { command: cargo('nextest', 'run', ...cargoColour, '--no-fail-fast', '--failure-output', 'immediate-final', '--status-level', 'slow', ...selected), count: countNextest }
     : { command: cargo('test', ...cargoColour, '--no-fail-fast', ...all, ...selected), count: countCargoTest }
 }
 
@@ -115,7 +132,7 @@ const steps = [
   { name: 'rust', ...rustTests(['--lib', '--bins', '--tests']) },
   { name: 'rust-examples', command: cargo('test', ...cargoColour, '--doc', '--no-fail-fast'), count: countCargoTest },
   { name: 'tsc', command: node(bin('typescript', 'bin/tsc'), '-p', 'tsconfig.json'), count: whole },
-  { name: 'layers', alone: true, command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap', '__test__/layers.ts'), count: countTap, show: tapPrinter },
+  { name: 'layers', alone: true, command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap', '__test__/layers.ts'), count: countTap, tap: true },
   {
     name: 'sim',
     command: node('packages/paceline/bin/paceline.js', 'sim', '--seeds', '10000', '--json'),
@@ -137,9 +154,9 @@ const steps = [
     name: 'boundary',
     command: [process.execPath, ['--expose-gc', '--test', '--test-reporter=tap', ...['boundary', 'teardown', 'transfer'].map((name) => `crates/node/tests/${name}.test.cjs`)]],
     count: countTap,
-    show: tapPrinter,
+    tap: true,
   },
-  { name: 'ava', command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap'), count: countTap, show: tapPrinter },
+  { name: 'ava', command: node(bin('ava', 'entrypoints/cli.mjs'), '--tap'), count: countTap, tap: true },
 ]
 
 const args = process.argv.slice(2)
@@ -166,13 +183,13 @@ for (const step of chosen) {
     continue
   }
   const begin = performance.now()
-  const show = step.show?.() ?? print
-  const { code, output, error } = await run(...step.command, { cwd: root, env: { ...env, ...step.env }, onText: show })
+  const tap = step.tap ? new TapPrinter() : undefined
+  const { code, output, error } = await run(...step.command, { cwd: root, env: { ...env, ...step.env }, onText: tap?.write ?? print })
   if (isStopping()) break
   if (error !== undefined) notes.push(`${step.name}: cannot run ${step.command[0]}: ${error.message}`)
   const counts = step.count(code, plain(output))
   for (const key of Object.keys(total)) total[key] += counts[key]
-  if (counts.failed > 0) notes.push(`failed ${step.name}`)
+  if (counts.failed > 0) notes.push(`failed ${step.name}`, saidAgain(tap && tap.failures.length > 0 ? tap.failures : output.trimEnd().split('\n')))
   if (counts.skipped > 0) notes.push(...skipReasons(step.name, plain(output), counts.skipped))
   print(`${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped (${((performance.now() - begin) / 1000).toFixed(1)} s)\n`)
 }
@@ -184,6 +201,6 @@ function skipReasons(name, output, count) {
 }
 
 if (!isStopping()) {
-  print(`\n${notes.map((note) => `${note}\n`).join('')}${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`)
+  print(`\n${notes.map((note) => `${note.trimEnd()}\n`).join('')}${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`)
   process.exitCode = total.failed > 0 || (flags.has('--no-skip') && total.skipped > 0) ? 1 : 0
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import type { BindOptions, ConnectOptions } from '../../packages/paceline/src/index.js'
+import type { BindOptions, ConnectOptions, Endpoint } from '../../packages/paceline/src/index.js'
 import { joinSockets } from '../support/endpoints.js'
 
 /** Two endpoints on loopback; `transfer` sends so many bytes and waits until they are acknowledged. */
@@ -17,11 +17,18 @@ async function pair(t: ExecutionContext, bind: BindOptions = {}, connect: Connec
   return { sender, receiver, peer, transfer }
 }
 
+/** What was acknowledged last has an acknowledgement of its own on the way: counters are compared when none goes on. */
+async function settled(...endpoints: Endpoint[]) {
+  const sent = () => endpoints.map((endpoint) => endpoint.stats().transmissions).join()
+  for (let before = ''; before !== sent(); await sleep(50)) before = sent()
+}
+
 test.serial('what the addon counts is complete and adds up', async (t) => {
   const { sender, receiver, peer, transfer } = await pair(t)
   const bytes = 16 << 20
   const before = sender.stats()
   const stream = await transfer(bytes)
+  await settled(sender, receiver)
   const [ours, theirs, path] = [sender.stats(), receiver.stats(), peer.stats()]
   t.is(ours.sent + ours.failed + ours.cancelled, ours.transmissions)
   for (const of of [ours, path]) {
@@ -48,8 +55,8 @@ test.serial('what the addon counts is complete and adds up', async (t) => {
   const since = sender.stats({ since: before })
   t.is(since.transmissions, ours.transmissions - before.transmissions)
   // The newest train counts when the next begins; how long one gets on a fast loopback, nobody knows.
-  await sleep(50)
   await transfer(64 << 10)
+  await settled(sender, receiver)
   t.true(sender.stats().trainPackets.sum >= ours.gsoSegments.sum)
   const { transmissions } = sender.stats()
   await sender.close()
