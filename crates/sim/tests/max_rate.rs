@@ -2,7 +2,7 @@
 
 use paceline_sim::{Link, NodeId, Observed, Rng, World};
 use paceline_transport::{
-    Config, MS, SECOND,
+    Config, Handshakes, MS, SECOND,
     app::{Command, Outbox},
     handshake::Secret,
 };
@@ -163,4 +163,26 @@ fn a_peers_cap_can_be_changed_and_lifted() {
     town.run(500 * MS);
     let stats = town.world.stats(town.sender);
     assert!(stats.paths[town.slots[&PEERS[1]]].pacing_rate > 3 * CAP, "{stats:?}");
+}
+
+#[test]
+fn a_peers_cap_can_be_changed_for_what_an_older_path_still_carries() {
+    let handshakes = Handshakes { rehandshake_after_ns: 2 * SECOND, ..Handshakes::default() };
+    let mut town = Town::new(&Config { handshakes, ..Config::default() }, [Some(CAP), Some(CAP)], FAST);
+    let older = town.slots.clone();
+    town.run(3 * SECOND);
+    assert!(PEERS.iter().all(|peer| town.slots[peer] != older[peer]), "{older:?} {:?}", town.slots);
+    town.slots = older;
+    for cap in [CAP / 4, CAP] {
+        for peer in PEERS {
+            town.world.command(town.sender, Command::SetMaxRate { peer, max_rate: Some(cap) });
+        }
+        town.run(100 * MS);
+        let before = PEERS.map(|peer| town.world.stats(town.sender).paths[town.slots[&peer]].bytes_sent);
+        town.run(SECOND / 2);
+        let after = PEERS.map(|peer| town.world.stats(town.sender).paths[town.slots[&peer]].bytes_sent);
+        for (before, after) in before.into_iter().zip(after) {
+            assert!(near(2.0 * (after - before) as f64, cap), "{before} to {after} with {cap}");
+        }
+    }
 }

@@ -311,8 +311,11 @@ impl Endpoint {
         let max_rate = self.max_rate(of_peer);
         let Some(peer) = self.peers.get_mut(&peer) else { return };
         peer.max_rate = of_peer;
-        if let Some(path) = peer.path.and_then(|key| self.paths.get_mut(key)) {
-            path.controller.set_max_rate(max_rate);
+        // An older path keeps its streams, and may be gone back to.
+        for key in peer.older.iter().copied().chain(peer.path) {
+            if let Some(path) = self.paths.get_mut(key) {
+                path.controller.set_max_rate(max_rate);
+            }
         }
     }
 

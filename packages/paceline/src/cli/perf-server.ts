@@ -117,7 +117,7 @@ class Server {
       return
     }
     const { remoteAddress } = stream.peer
-    const who = remoteAddress === undefined ? 'a client' : this.#options.knowsPort ? `${remoteAddress.address}:${remoteAddress.port}` : remoteAddress.address
+    const who = remoteAddress === undefined ? 'a client' : this.#options.knowsPort ? hostPort(remoteAddress) : remoteAddress.address
     let test: Test | undefined
     try {
       const plan = checkPlan((await reader.next()) ?? {})
