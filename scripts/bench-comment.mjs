@@ -21,10 +21,9 @@ const ok = number(given.ratio?.median) >= number(given.limit)
 const body = `${MARK}
 **Bulk transfer, head ÷ base: ${range(given.ratio)}**, ${ok ? 'as it should be' : `less than ${number(given.limit)}: slower`}
 
-| | Gbit/s | CPU, both sides, s/GB |
-|---|---|---|
-| base | ${range(given.base?.gbit)} | ${range(given.base?.cpu)} |
-| head | ${range(given.head?.gbit)} | ${range(given.head?.cpu)} |
+| | Gbit/s | ÷ node:tls | CPU, both sides, s/GB |
+|---|---|---|---|
+${['tls', 'base', 'head'].map((name) => `| ${name} | ${range(given[name]?.gbit)} | ${range(given[name]?.tls)} | ${range(given[name]?.cpu)} |`).join('\n')}
 
 ${number(given.rounds)} interleaved rounds of ${(number(given.bytes) / 1e9).toFixed(1)} GB on one runner; median, least and most. Read the ratio.
 `

@@ -1,62 +1,90 @@
-// Two clones of the repository, built, on one machine: their bulk transfers in turns. Fails when the second is slower than
-// the first by more than a limit.
-// usage: node scripts/bench-compare.mjs BASE HEAD [--rounds 5] [--bytes N] [--least 0.85] --out FOLDER
-import { mkdirSync, writeFileSync } from 'node:fs'
+// Two clones of the repository, built, on one machine: their bulk transfers in turns, and node:tls of the same round beside
+// them. Fails when the second is slower than the first by more than a limit.
+// usage: npm run bench:compare -- BASE HEAD [--rounds 5] [--bytes N] [--least 0.85] [--out FOLDER]
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { isStopping, run } from './run.mjs'
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { rounds: { type: 'string', default: '5' }, bytes: { type: 'string', default: '1000000000' }, least: { type: 'string', default: '0.85' }, out: { type: 'string' } },
-})
-const [base, head] = positionals
-const numbers = { rounds: Number(values.rounds), bytes: Number(values.bytes), least: Number(values.least) }
-if (head === undefined || values.out === undefined || !Object.values(numbers).every((value) => value > 0)) {
-  process.stderr.write('bench-compare: expected BASE HEAD [--rounds N] [--bytes N] [--least X] --out FOLDER\n')
+const USAGE = 'npm run bench:compare -- BASE HEAD [--rounds N] [--bytes N] [--least X] [--out FOLDER]'
+
+function refuse(message) {
+  process.stderr.write(`bench-compare: ${message}\nusage: ${USAGE}\n`)
   process.exit(2)
 }
 
-async function measure(clone) {
-  const { code, output } = await run(process.execPath, ['scripts/bench.mjs', 'bulk', '--json', '--only', 'paceline', '--runs', '1', '--bytes', String(numbers.bytes)], { cwd: resolve(clone) })
+function parsed() {
+  const options = { rounds: { type: 'string', default: '5' }, bytes: { type: 'string', default: '1000000000' }, least: { type: 'string', default: '0.85' }, out: { type: 'string' } }
+  try {
+    return parseArgs({ allowPositionals: true, options })
+  } catch (error) {
+    return refuse(error.message)
+  }
+}
+
+const { values, positionals } = parsed()
+const [base, head] = positionals
+if (positionals.length !== 2) refuse(`expected two folders, got ${positionals.length}`)
+for (const clone of [base, head]) if (!existsSync(join(clone, 'scripts/bench.mjs'))) refuse(`expected a clone of paceline, got ${clone}`)
+const [rounds, bytes, least] = ['rounds', 'bytes', 'least'].map((name) => {
+  const value = Number(values[name])
+  if (!(value > 0) || (name !== 'least' && !Number.isSafeInteger(value))) refuse(`expected --${name} to be a positive number, got ${values[name]}`)
+  return value
+})
+
+/** Who is measured, in which clone. */
+const contenders = { tls: ['tls', head], base: ['paceline', base], head: ['paceline', head] }
+
+async function measure([contender, clone]) {
+  const { code, output } = await run(process.execPath, ['scripts/bench.mjs', 'bulk', '--json', '--only', contender, '--runs', '1', '--bytes', String(bytes)], { cwd: resolve(clone) })
   if (isStopping()) process.exit()
-  const values = {}
+  const results = {}
   for (const line of output.split('\n')) {
     if (!line.startsWith('{')) continue
     const { name, value } = JSON.parse(line)
-    if (typeof name === 'string' && typeof value === 'number') values[name] = value
+    if (typeof name === 'string' && typeof value === 'number') results[name] = value
   }
-  if (code !== 0 || !(values.paceline > 0)) throw new Error(`the benchmark in ${clone} ended with ${code}\n${output}`)
-  return { gbit: values.paceline, senderCpu: values['paceline sender cpu'], receiverCpu: values['paceline receiver cpu'] }
+  if (code !== 0 || !(results[contender] > 0)) throw new Error(`the benchmark of ${contender} in ${clone} ended with ${code}\n${output}`)
+  return { gbit: results[contender], cpu: results[`${contender} sender cpu`] + results[`${contender} receiver cpu`] }
 }
 
-const rounds = []
-for (let round = 0; round < numbers.rounds; round++) {
-  // Each goes first as often as the other.
-  const order = round % 2 === 0 ? ['base', 'head'] : ['head', 'base']
+const names = Object.keys(contenders)
+const measured = []
+for (let round = 0; round < rounds; round++) {
   const result = {}
-  for (const side of order) result[side] = await measure(side === 'base' ? base : head)
-  rounds.push(result)
-  process.stderr.write(`round ${round + 1} of ${numbers.rounds}: base ${result.base.gbit.toFixed(2)}, head ${result.head.gbit.toFixed(2)} Gbit/s\n`)
+  // Each goes first as often as the others: what comes after a pause, or after somebody else's gigabyte, is not the same.
+  for (let turn = 0; turn < names.length; turn++) {
+    const name = names[(round + turn) % names.length]
+    result[name] = await measure(contenders[name])
+  }
+  measured.push(result)
+  process.stderr.write(`round ${round + 1} of ${rounds}: ${names.map((name) => `${name} ${result[name].gbit.toFixed(2)}`).join(', ')} Gbit/s\n`)
 }
 
-const sorted = (list) => [...list].sort((a, b) => a - b)
-const middle = (list) => {
-  const all = sorted(list)
-  return (all[(all.length - 1) >> 1] + all[all.length >> 1]) / 2
+/** Ratios are made within a round: what the machine does besides is in both. */
+function summary(of) {
+  const sorted = measured.map(of).sort((a, b) => a - b)
+  return { median: (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2, least: sorted[0], most: sorted.at(-1) }
 }
-const summary = (of) => ({ median: middle(rounds.map(of)), least: sorted(rounds.map(of))[0], most: sorted(rounds.map(of)).at(-1) })
-const cpu = ({ senderCpu, receiverCpu }) => senderCpu + receiverCpu
+
 const comparison = {
-  rounds: numbers.rounds,
-  bytes: numbers.bytes,
-  limit: numbers.least,
-  ratio: summary(({ base, head }) => head.gbit / base.gbit),
-  base: { gbit: summary(({ base }) => base.gbit), cpu: summary(({ base }) => cpu(base)) },
-  head: { gbit: summary(({ head }) => head.gbit), cpu: summary(({ head }) => cpu(head)) },
+  rounds,
+  bytes,
+  limit: least,
+  ratio: summary((round) => round.head.gbit / round.base.gbit),
+  ...Object.fromEntries(
+    names.map((name) => [name, { gbit: summary((round) => round[name].gbit), cpu: summary((round) => round[name].cpu), tls: summary((round) => round[name].gbit / round.tls.gbit) }]),
+  ),
 }
-comparison.ok = comparison.ratio.median >= numbers.least
-mkdirSync(values.out, { recursive: true })
-writeFileSync(join(values.out, 'comparison.json'), `${JSON.stringify(comparison)}\n`)
-process.stdout.write(`head / base: ${comparison.ratio.median.toFixed(3)} [${comparison.ratio.least.toFixed(3)} – ${comparison.ratio.most.toFixed(3)}], at least ${numbers.least} is wanted\n`)
+comparison.ok = comparison.ratio.median >= least
+if (values.out !== undefined) {
+  mkdirSync(values.out, { recursive: true })
+  writeFileSync(join(values.out, 'comparison.json'), `${JSON.stringify(comparison)}\n`)
+}
+const shown = ({ median, least, most }) => `${median.toFixed(2)} [${least.toFixed(2)} – ${most.toFixed(2)}]`
+for (const name of names) {
+  const { gbit, cpu, tls } = comparison[name]
+  process.stdout.write(`${name.padEnd(4)}  ${shown(gbit)} Gbit/s  ${shown(cpu)} s/GB of CPU, both sides  ${shown(tls)} of node:tls\n`)
+}
+process.stdout.write(`head / base: ${shown(comparison.ratio)}, at least ${least} is wanted\n`)
 process.exitCode = comparison.ok ? 0 : 1

@@ -56,8 +56,9 @@ test('release-build refuses a machine of another platform', async (t) => {
 })
 
 const range = (median: number) => ({ median, least: median - 0.1, most: median + 0.1 })
+const side = (gbit: number) => ({ gbit: range(gbit), cpu: range(2), tls: range(gbit / 6) })
 const comparison = (ratio: number) => ({
-  rounds: 3, bytes: 1e9, limit: 0.85, ratio: range(ratio), base: { gbit: range(5), cpu: range(2) }, head: { gbit: range(5 * ratio), cpu: range(2) }, title: '[a link](http://example.com)',
+  rounds: 3, bytes: 1e9, limit: 0.85, ratio: range(ratio), tls: side(6), base: side(5), head: side(5 * ratio), title: '[a link](http://example.com)',
 })
 
 /** As much of GitHub as the comment needs. */
@@ -98,6 +99,7 @@ test('the comment of a benchmark is written once and then renewed, from numbers 
   }
   t.is((await comment(comparison(1.01))).stdout, 'wrote the comment under #7\n')
   t.regex(comments[0]?.body ?? '', /head ÷ base: 1\.01 \[0\.91 – 1\.11\]\*\*, as it should be/)
+  t.regex(comments[0]?.body ?? '', /^\| head \| 5\.05 \[[^|]*\] \| 0\.84 \[[^|]*\] \| 2\.00 \[[^|]*\] \|$/m)
   t.is((await comment(comparison(0.7))).stdout, 'renewed the comment under #7\n')
   t.is(comments.length, 1)
   t.regex(comments[0]?.body ?? '', /less than 0\.85: slower/)
