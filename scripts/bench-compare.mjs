@@ -33,7 +33,7 @@ const [rounds, bytes, least] = ['rounds', 'bytes', 'least'].map((name) => {
 })
 
 /** Who is measured, in which clone. */
-const contenders = { tls: ['tls', head], base: ['paceline', base], head: ['paceline', head] }
+const contenders = { tls: ['node:tls', head], base: ['paceline', base], head: ['paceline', head] }
 
 async function measure([contender, clone]) {
   const { code, output } = await run(process.execPath, ['scripts/bench.mjs', 'bulk', '--json', '--only', contender, '--runs', '1', '--bytes', String(bytes)], { cwd: resolve(clone) })
@@ -44,7 +44,10 @@ async function measure([contender, clone]) {
     const { name, value } = JSON.parse(line)
     if (typeof name === 'string' && typeof value === 'number') results[name] = value
   }
-  if (code !== 0 || !(results[contender] > 0)) throw new Error(`the benchmark of ${contender} in ${clone} ended with ${code}\n${output}`)
+  if (code !== 0 || !(results[contender] > 0)) {
+    process.stderr.write(`the benchmark of ${contender} in ${clone} ended with ${code}\n${output}\n`)
+    process.exit(1)
+  }
   return { gbit: results[contender], cpu: results[`${contender} sender cpu`] + results[`${contender} receiver cpu`] }
 }
 

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
@@ -110,4 +110,27 @@ test('the comment of a benchmark is written once and then renewed, from numbers 
   t.regex(bad.stderr, /expected numbers/)
   t.is(calls.length, before, 'nothing was asked of GitHub')
   t.regex((await comment(comparison(1), 'b'.repeat(40))).stdout, /no open pull request/)
+})
+
+test('two clones are compared in turns, beside node:tls; other words are refused', async (t) => {
+  const folder = temporaryFolder(t)
+  const compare = (...args: string[]) => run(t, process.execPath, ['scripts/bench-compare.mjs', ...args]).ended
+  // One clone in both places, and a limit that nobody misses: the figures of so little say nothing.
+  const one = await compare('.', '.', '--rounds', '1', '--bytes', '1000000', '--least', '0.000001', '--out', folder)
+  t.is(one.code, 0, one.stderr)
+  t.regex(one.stdout, /^head \/ base: .*at least 0\.000001 is wanted$/m)
+  const written: unknown = JSON.parse(readFileSync(join(folder, 'comparison.json'), 'utf8'))
+  t.like(written, { rounds: 1, bytes: 1_000_000, ok: true, tls: { tls: { median: 1 } } })
+  const slower = await compare('.', '.', '--rounds', '1', '--bytes', '1000000', '--least', '1000000')
+  t.is(slower.code, 1, 'nobody is a million times as fast')
+  for (const [args, expected] of [
+    [['.'], /expected two folders, got 1/],
+    [['.', folder], /expected a clone of paceline, got/],
+    [['.', '.', '--rounds', '1.5'], /expected --rounds to be a positive number, got 1\.5/],
+    [['.', '.', '--round', '1'], /--round/],
+  ] as const) {
+    const refused = await compare(...args)
+    t.is(refused.code, 2, refused.stderr)
+    t.regex(refused.stderr, expected)
+  }
 })
