@@ -18,5 +18,5 @@ for (const program of programs) {
 test('every example is in the list of examples, and only they', (t) => {
   const listed = [...readFileSync(join(FOLDER, 'README.md'), 'utf8').matchAll(/\]\(([\w-]+\.mjs)\)/g)].map(([, name]) => name)
   t.deepEqual(listed.sort(), [...programs].sort())
-  t.is(programs.length, 5)
+  t.is(programs.length, 6)
 })
