@@ -116,7 +116,7 @@ test.serial('what perf client --json prints is what docs/cli.md says', async (t)
   const [, port] = await server.prints(/"port":(\d+)/)
   const perf = section('`paceline perf client`')
   const client = (...args: string[]) => paceline(t, ['perf', 'client', '--json', ...args, '--secret-file', secretFile, `127.0.0.1:${port}`]).ended
-  const report = lastJson<PerfReport>(await client('-t', '0.3', '-i', '0.1', '--fail-below', '1k'))
+  const report = lastJson<PerfReport>(await client('-t', '1', '-i', '0.1', '--fail-below', '1k'))
   t.deepEqual(Object.keys(report).sort(), column(perf, 'field').sort())
   t.deepEqual(Object.keys(report.client).sort(), column(perf, 'side').sort())
   t.deepEqual(Object.keys(report.client.intervals[0] ?? {}).sort(), column(perf, 'interval').sort())
@@ -127,6 +127,7 @@ test.serial('what perf client --json prints is what docs/cli.md says', async (t)
   const [, latency = ''] = /`latencyUs` \(([^;]*);/.exec(perf) ?? []
   t.deepEqual(keys(streams?.latencyUs), words(latency).sort())
   // The server's events, in words above.
+  await server.prints(/(?:"event":"test"[^]*){2}/)
   server.signal('SIGINT')
   const events = jsonLines(await server.ended)
   const [, told = ''] = /The events of `--json` are ([^]*?)\n\n/.exec(section('`paceline perf server`')) ?? []

@@ -112,9 +112,11 @@ test.serial('an endpoint, a closed port, a silent one, a wrong secret, a name th
   const other = writeSecret(temporaryFolder(t))
   const [closed, silent] = [createSocket('udp4'), createSocket('udp4')]
   for (const socket of [closed, silent]) await once(socket.bind(0, '127.0.0.1'), 'listening')
-  t.teardown(() => silent.close())
+  t.teardown(() => [closed, silent].forEach((socket) => socket.close()))
   const closedPort = closed.address().port
-  await new Promise<void>((resolve) => closed.close(() => resolve()))
+  // A socket that is connected to somebody else keeps the port from being given away, and is closed to everybody here.
+  closed.connect(silent.address().port, '127.0.0.1')
+  await once(closed, 'connect')
   const [refused, nothing, wrong, nameless] = await Promise.all([
     diagnose(t, ['--secret-file', other, `127.0.0.1:${closedPort}`]),
     diagnose(t, [`127.0.0.1:${silent.address().port}`]),

@@ -4,18 +4,26 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSy
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Endpoint, generateSecret } from 'paceline'
-import { CLI, paceline, run, startReceiver, temporaryFolder, writeRandomFile, writeSecret, type Ended } from '../e2e/helpers/cli.ts'
+import { CLI, emptyProcess, eventually, paceline, run, startReceiver, temporaryFolder, writeRandomFile, writeSecret, type Ended } from '../e2e/helpers/cli.ts'
 import { smallDisk, testWith } from '../e2e/helpers/needs.ts'
 
 const LIMIT_MS = 3000
+/** On a machine that has much else to do: in starts of a process, of which a command takes three or four. */
+const LIMIT_STARTS = 30
 
 /** One line that says what was expected and what came, an exit code that is not 0, and soon. */
-function checkFault(t: ExecutionContext, ended: Ended, pattern: RegExp, code = 1): void {
+async function checkFault(t: ExecutionContext, ended: Ended, pattern: RegExp, code = 1): Promise<void> {
   t.regex(ended.stderr, /^paceline: [^\n]+\n$/, 'one line')
   t.regex(ended.stderr, /expected .* got:? /)
   t.regex(ended.stderr, pattern)
   t.is(ended.code, code)
-  t.true(ended.milliseconds < LIMIT_MS, `${ended.milliseconds} ms`)
+  await checkSoon(t, ended.milliseconds)
+}
+
+async function checkSoon(t: ExecutionContext, milliseconds: number): Promise<void> {
+  if (milliseconds < LIMIT_MS) return
+  const start = await emptyProcess(t)
+  t.true(milliseconds < LIMIT_STARTS * start, `${milliseconds} ms, where a process that does nothing takes ${start} ms`)
 }
 
 interface Place {
@@ -45,32 +53,32 @@ test.serial('port in use', async (t) => {
   const { secretFile, out } = place(t)
   const port = await usedPort(t)
   const ended = await paceline(t, ['recv', '--host', '127.0.0.1', '--port', String(port), '--secret-file', secretFile, '--out', out]).ended
-  checkFault(t, ended, new RegExp(`127\\.0\\.0\\.1:${port}: EADDRINUSE`))
+  await checkFault(t, ended, new RegExp(`127\\.0\\.0\\.1:${port}: EADDRINUSE`))
   await t.throwsAsync(Endpoint.listen({ host: '127.0.0.1', port, secret: generateSecret() }), { code: 'ERR_PACELINE_BIND' })
 })
 
 test.serial('output folder missing, or a file', async (t) => {
   const here = place(t)
-  checkFault(t, await paceline(t, recv({ ...here, out: join(here.folder, 'nowhere') })).ended, /--out.*nowhere: ENOENT \(it does not exist\); make it with mkdir -p\n/)
-  checkFault(t, await paceline(t, recv({ ...here, out: here.secretFile })).ended, /--out.*secret: ENOTDIR/)
+  await checkFault(t, await paceline(t, recv({ ...here, out: join(here.folder, 'nowhere') })).ended, /--out.*nowhere: ENOENT \(it does not exist\); make it with mkdir -p\n/)
+  await checkFault(t, await paceline(t, recv({ ...here, out: here.secretFile })).ended, /--out.*secret: ENOTDIR/)
 })
 
 test.serial('unreadable file', async (t) => {
   const { secretFile, folder } = place(t)
   const send = (...files: string[]) => paceline(t, ['send', '--secret-file', secretFile, '127.0.0.1:9', ...files]).ended
-  checkFault(t, await send(join(folder, 'nothing')), /got .*nothing: ENOENT/)
-  checkFault(t, await send(secretFile, secretFile), /got secret twice/)
+  await checkFault(t, await send(join(folder, 'nothing')), /got .*nothing: ENOENT/)
+  await checkFault(t, await send(secretFile, secretFile), /got secret twice/)
 })
 
 test.serial('secret too short, missing, of another kind, or an argument', async (t) => {
   const here = place(t)
   writeFileSync(here.secretFile, 'paceline1:c2hvcnQ\n')
-  checkFault(t, await paceline(t, recv(here)).ended, /32 bytes.*\[ERR_PACELINE_SECRET\]/)
-  checkFault(t, await paceline(t, ['send', '127.0.0.1:9', here.secretFile], { PACELINE_SECRET: 'correct horse' }).ended, /PACELINE_SECRET.*ERR_PACELINE_SECRET/)
+  await checkFault(t, await paceline(t, recv(here)).ended, /32 bytes.*\[ERR_PACELINE_SECRET\]/)
+  await checkFault(t, await paceline(t, ['send', '127.0.0.1:9', here.secretFile], { PACELINE_SECRET: 'correct horse' }).ended, /PACELINE_SECRET.*ERR_PACELINE_SECRET/)
   rmSync(here.secretFile)
-  checkFault(t, await paceline(t, recv(here)).ended, /secret file.*ENOENT/)
-  checkFault(t, await paceline(t, ['send', '127.0.0.1:9', 'file']).ended, /--secret-file FILE or PACELINE_SECRET, got neither/)
-  checkFault(t, await paceline(t, ['send', '--secret', 'x', '127.0.0.1:9', 'file']).ended, /got --secret: an argument can be read/, 2)
+  await checkFault(t, await paceline(t, recv(here)).ended, /secret file.*ENOENT/)
+  await checkFault(t, await paceline(t, ['send', '127.0.0.1:9', 'file']).ended, /--secret-file FILE or PACELINE_SECRET, got neither/)
+  await checkFault(t, await paceline(t, ['send', '--secret', 'x', '127.0.0.1:9', 'file']).ended, /got --secret: an argument can be read/, 2)
   await t.throwsAsync(Endpoint.listen({ port: 0, secret: Buffer.alloc(31, 'x') }), { code: 'ERR_PACELINE_SECRET' })
 })
 
@@ -82,20 +90,22 @@ test.serial('a secret of its own making is good, private, and new every time', a
 
 test.serial('unknown options and commands, with a suggestion', async (t) => {
   const here = place(t)
-  checkFault(t, await paceline(t, recv(here, '--prot', '1')).ended, /got --prot; did you mean --port\?/, 2)
-  checkFault(t, await paceline(t, ['send', '--jsno', '127.0.0.1:9', 'file']).ended, /got --jsno; did you mean --json\?/, 2)
-  checkFault(t, await paceline(t, ['revc']).ended, /got revc; did you mean recv\?/, 2)
-  checkFault(t, await paceline(t, ['recv', '--port', '70000']).ended, /--port from 0 to 65535, got "70000"/, 2)
-  checkFault(t, await paceline(t, ['send', 'localhost', 'file']).ended, /HOST:PORT.*got "localhost"/, 2)
-  checkFault(t, await paceline(t, ['send', '--max-bitrate', 'fast', '127.0.0.1:9', 'file']).ended, /--max-bitrate.*got "fast"/, 2)
+  await checkFault(t, await paceline(t, recv(here, '--prot', '1')).ended, /got --prot; did you mean --port\?/, 2)
+  await checkFault(t, await paceline(t, ['send', '--jsno', '127.0.0.1:9', 'file']).ended, /got --jsno; did you mean --json\?/, 2)
+  await checkFault(t, await paceline(t, ['revc']).ended, /got revc; did you mean recv\?/, 2)
+  await checkFault(t, await paceline(t, ['recv', '--port', '70000']).ended, /--port from 0 to 65535, got "70000"/, 2)
+  await checkFault(t, await paceline(t, ['send', 'localhost', 'file']).ended, /HOST:PORT.*got "localhost"/, 2)
+  await checkFault(t, await paceline(t, ['send', '--max-bitrate', 'fast', '127.0.0.1:9', 'file']).ended, /--max-bitrate.*got "fast"/, 2)
 })
 
 testWith(['linux'], 'stdout that is full is one line and exit code 1; one whose reader has seen enough is none', async (t) => {
   const shell = (command: string) => run(t, 'bash', ['-c', command, process.execPath, CLI]).ended
   for (const command of ['secret', 'doctor --json', 'sim --seeds 2 --json', '--help', '--version']) {
-    checkFault(t, await shell(`"$0" "$1" ${command} > /dev/full`), /^paceline: expected stdout to take .*, got ENOSPC \(the disk is full\)$/m)
+    await checkFault(t, await shell(`"$0" "$1" ${command} > /dev/full`), /^paceline: expected stdout to take .*, got ENOSPC \(the disk is full\)$/m)
+    // What it says of this machine is not ours to promise: `doctor` ends with 1 where it finds a problem.
+    const whole = await shell(`"$0" "$1" ${command} > /dev/null`)
     const { code, stderr } = await shell(`"$0" "$1" ${command} | true; exit \${PIPESTATUS[0]}`)
-    t.is(code, 0, stderr)
+    t.is(code, command.startsWith('doctor') ? whole.code : 0, stderr)
     t.is(stderr, '')
   }
 })
@@ -119,7 +129,8 @@ test.serial('nobody there, or another secret: within the handshake timeout, and 
     t.regex(ended.stderr, /^paceline: [^\n]+\n$/)
     t.regex(ended.stderr, /127\.0\.0\.1:\d+: nobody answered: not listening.*another secret.*\[ERR_PACELINE_HANDSHAKE_TIMEOUT\]/)
     t.is(ended.code, 1)
-    t.true(ended.milliseconds >= 1000 && ended.milliseconds < 1000 + LIMIT_MS, `${ended.milliseconds} ms`)
+    t.true(ended.milliseconds >= 1000, `${ended.milliseconds} ms`)
+    await checkSoon(t, ended.milliseconds - 1000)
   }
   receiver.signal('SIGTERM')
   t.is((await receiver.ended).code, 143)
@@ -131,7 +142,7 @@ test.serial('a file that exists already is refused, and stays as it is', async (
   writeFileSync(join(here.out, 'file'), 'old')
   const { receiver, port } = await startReceiver(t, { ...here, options: ['--once'] })
   const ended = await paceline(t, ['send', '--quiet', '--secret-file', here.secretFile, `127.0.0.1:${port}`, file]).ended
-  checkFault(t, ended, /store file, got a refusal: .*exists already/)
+  await checkFault(t, ended, /store file, got a refusal: .*exists already/)
   t.is((await receiver.ended).code, 1)
   t.deepEqual(readdirSync(here.out), ['file'])
 })
@@ -145,21 +156,21 @@ testWith(['mount'], 'output folder full: before it starts, before a byte travels
   // Too small for the file: known from its size.
   const large = writeRandomFile(here.folder, 'large', 5 << 20)
   const first = await startReceiver(t, { ...here, out, options: ['--quiet'] })
-  checkFault(t, await send(first.port, large).ended, /refusal: the receiver's disk: ENOSPC \(the disk is full\)/)
-  checkFault(t, await first.receiver.ended, /expected large to arrive whole, got: .*ENOSPC/)
+  await checkFault(t, await send(first.port, large).ended, /refusal: the receiver's disk: ENOSPC \(the disk is full\)/)
+  await checkFault(t, await first.receiver.ended, /expected large to arrive whole, got: .*ENOSPC/)
 
   // Room enough at first, and then somebody else takes it.
   const middle = writeRandomFile(here.folder, 'middle', 3 << 20)
   const second = await startReceiver(t, { ...here, out, options: ['--quiet'] })
-  const sender = send(second.port, middle, '--max-bitrate', '20M')
-  while (!existsSync(join(out, 'middle.part'))) await new Promise((resolve) => setTimeout(resolve, 5))
+  const sender = send(second.port, middle, '--max-bitrate', '8M')
+  await eventually(() => existsSync(join(out, 'middle.part')), 'the file is on its way')
   const fill = () => {
     for (;;) appendFileSync(join(out, 'filler'), Buffer.alloc(4096))
   }
   t.throws(fill, { code: 'ENOSPC' })
-  checkFault(t, await sender.ended, /refusal: the receiver's disk: ENOSPC \(the disk is full\)/)
-  checkFault(t, await second.receiver.ended, /expected middle to arrive whole, got: .*ENOSPC/)
+  await checkFault(t, await sender.ended, /refusal: the receiver's disk: ENOSPC \(the disk is full\)/)
+  await checkFault(t, await second.receiver.ended, /expected middle to arrive whole, got: .*ENOSPC/)
   t.deepEqual(readdirSync(out), ['filler'], 'no partial file is left')
 
-  checkFault(t, await paceline(t, recv({ ...here, out })).ended, /free space in .*ENOSPC/)
+  await checkFault(t, await paceline(t, recv({ ...here, out })).ended, /free space in .*ENOSPC/)
 })

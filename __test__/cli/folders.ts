@@ -19,6 +19,7 @@ function place(t: ExecutionContext) {
   writeFileSync(join(tree, 'run.sh'), '#!/bin/sh\n', { mode: 0o755 })
   writeFileSync(join(tree, 'deep', 'secret'), 'x', { mode: 0o600 })
   writeFileSync(join(tree, 'deep', 'deeper', 'ünïcode – name'), randomBytes(3_000_000))
+  chmodSync(join(tree, 'run.sh'), 0o755)
   for (let nth = 0; nth < 40; nth++) writeFileSync(join(tree, 'deep', `small${nth}`), randomBytes(nth * 100))
   for (const name of ['run.sh', 'deep', 'empty', '.']) utimesSync(join(tree, name), THEN, THEN)
   return { folder, out, tree, secretFile: writeSecret(folder) }
@@ -44,7 +45,7 @@ test.serial('a folder arrives with everything below it: names, bytes, permission
   const there = join(out, 'tree')
   t.deepEqual(contents(there), contents(tree))
   const mode = (name: string) => statSync(join(there, name)).mode & 0o777
-  t.deepEqual(['run.sh', 'deep/secret'].map(mode), [0o755, 0o600])
+  t.deepEqual(['run.sh', 'deep/secret'].map(mode), [0o755 & ~process.umask(), 0o600])
   for (const name of ['run.sh', 'deep', 'empty', '.']) t.is(statSync(join(there, name)).mtimeMs, THEN.getTime(), name)
   t.is(lastJson<Report>(sent).files.length, 43)
   const events = jsonLines(received).map(({ event }) => event)
@@ -122,9 +123,10 @@ test.serial('stdin to a file, a file to stdout, a pipe through both', async (t) 
   const closed = once(receiver, 'close')
   const chunks: Buffer[] = []
   receiver.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
+  let said = ''
   const port = await new Promise<number>((resolve) => {
     receiver.stderr.setEncoding('utf8').on('data', (text: string) => {
-      const match = /:(\d+), receiving for stdout/.exec(text)
+      const match = /:(\d+), receiving for stdout/.exec((said += text))
       if (match !== null) resolve(Number(match[1]))
     })
   })

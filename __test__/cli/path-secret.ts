@@ -27,8 +27,11 @@ async function receiver(t: ExecutionContext, file: string, role: Role, out: stri
   return { running, port: Number(port) }
 }
 
-const send = (t: ExecutionContext, file: string, role: Role, port: number, source: string) =>
-  paceline(t, ['send', '--quiet', '--handshake-timeout', '700ms', '--path-secret-file', file, '--role', role, `${LOCAL}:${port}`, source]).ended
+/** For who is not answered. */
+const BRIEF = ['--handshake-timeout', '700ms']
+
+const send = (t: ExecutionContext, file: string, role: Role, port: number, source: string, ...options: string[]) =>
+  paceline(t, ['send', '--quiet', ...options, '--path-secret-file', file, '--role', role, `${LOCAL}:${port}`, source]).ended
 
 for (const [role, other, suite] of [['client', 'server', 'aes-128-gcm'], ['server', 'client', 'aes-256-gcm']] as const) {
   test.serial(`a file between two processes with one path secret: the sender is the ${role}, ${suite}`, async (t) => {
@@ -50,7 +53,7 @@ test.serial('the wrong role and the wrong secret fail with a code, and show noth
   const source = writeRandomFile(folder, 'file', 1000)
   const { port } = await receiver(t, file, 'server', join(folder, 'out'))
   for (const [given, role] of [[file, 'server'], [another, 'client']] as const) {
-    const { code, stderr } = await send(t, given, role, port, source)
+    const { code, stderr } = await send(t, given, role, port, source, ...BRIEF)
     t.is(code, 1)
     t.regex(stderr, /^paceline: .*\[ERR_PACELINE_PATH_UNCONFIRMED\]\n$/)
     t.false(stderr.includes(secretOf(given)))
@@ -66,9 +69,9 @@ test.serial('perf measures with one path secret, in either role, and its server 
     const [file, another] = [await makeFile(t, folder, `${role}.json`), await makeFile(t, folder, 'another.json')]
     const server = paceline(t, ['perf', 'server', '--json', '--host', LOCAL, '--port', '0', '--path-secret-file', file, '--role', other])
     const [, port = ''] = await server.prints(/"event":"listening".*"port":(\d+)/)
-    const client = (given: string, as: Role) =>
-      paceline(t, ['perf', 'client', '--json', '--handshake-timeout', '700ms', '--path-secret-file', given, '--role', as, ...load, `${LOCAL}:${port}`]).ended
-    for (const wrong of [await client(file, other), await client(another, role)]) {
+    const client = (given: string, as: Role, ...options: string[]) =>
+      paceline(t, ['perf', 'client', '--json', ...options, '--path-secret-file', given, '--role', as, ...load, `${LOCAL}:${port}`]).ended
+    for (const wrong of [await client(file, other, ...BRIEF), await client(another, role, ...BRIEF)]) {
       t.is(wrong.code, 1)
       t.regex(wrong.stderr, /^paceline: .*\[ERR_PACELINE_PATH_UNCONFIRMED\]\n$/)
       t.false(wrong.stderr.includes(secretOf(file)))

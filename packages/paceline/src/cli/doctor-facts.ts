@@ -252,6 +252,8 @@ const LARGEST = 32_768
 const FIRST_TIMEOUT_MS = 1000
 /** Also hosts answer "port closed" only so often a second. */
 const ATTEMPTS = 2
+/** The second one has so many times as long: a machine that is busy for a moment swallows nothing. */
+const PATIENCE = 5
 
 /** What can be told of the way to a peer without being let in. Takes milliseconds where it answers, seconds where not. */
 export async function probePeer(host: string, port: number, secret: Uint8Array[] | undefined, signal: AbortSignal): Promise<PeerFacts> {
@@ -276,7 +278,8 @@ export async function probePeer(host: string, port: number, secret: Uint8Array[]
       // Each call blocks until its answer: Ctrl-C and the terminal get their turn between.
       await new Promise(setImmediate)
       signal.throwIfAborted()
-      const found = addon.doctorDatagram(address, port, bytes, randomBytes(16), attempt === 1 && bytes === SMALLEST, timeoutMs)
+      const waitMs = attempt === 1 ? timeoutMs : Math.min(FIRST_TIMEOUT_MS, PATIENCE * timeoutMs)
+      const found = addon.doctorDatagram(address, port, bytes, randomBytes(16), attempt === 1 && bytes === SMALLEST, waitMs)
       if (found.fate !== 'silent' || attempt >= ATTEMPTS) return found
     }
   }

@@ -83,7 +83,8 @@ void run(process.argv.slice(2))
   .then((code) => {
     over = true
     process.exitCode = code
-    if (code === ExitCode.Ok && unwritten !== undefined) tellUnwritten()
+    // Also where the result, `doctor --json` with a problem, is what went wrong: nobody has read it.
+    if ((code === ExitCode.Ok || code === ExitCode.Failed) && unwritten !== undefined) tellUnwritten()
     // Nothing should be open now. If something is, a command that hangs after its last line would be worse than an abrupt end.
     setTimeout(() => process.exit(), EXIT_GRACE_MS).unref()
   })

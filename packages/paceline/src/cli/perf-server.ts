@@ -14,6 +14,8 @@ import { Traffic } from './perf-traffic.js'
 import { ByteReader } from './protocol.js'
 
 const CLOSE_MS = 300
+/** When the client says that a test is over, what it has sent and we have not read has so long to come. */
+const SETTLE_MS = 2000
 
 export const perfServerOptions: OptionSpecs = {
   'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET)' },
@@ -127,10 +129,13 @@ class Server {
       await tell({ ready: true })
       const over = await reader.next()
       if (over?.['over'] !== true) throw new Fault('the client broke off')
+      await test.traffic.settled(SETTLE_MS)
       const server = test.finish()
+      // Who has got our word may ask for the next test at once.
+      this.#test = undefined
       await tell({ server })
-      await stream.close({ deadline: CLOSE_MS })
       this.#tell(who, plan, over['client'], server)
+      await stream.close({ deadline: CLOSE_MS })
     } catch (error) {
       this.#failed++
       const message = `expected a whole test from ${who}, got: ${printable(told(error, 'the client'))}`
@@ -140,7 +145,7 @@ class Server {
       stream.destroy()
     } finally {
       test?.end()
-      this.#test = undefined
+      if (this.#test === test) this.#test = undefined
       if (this.#options.once) this.#done.abort()
     }
   }

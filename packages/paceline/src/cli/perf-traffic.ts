@@ -36,6 +36,9 @@ export class Traffic {
   shortDone = 0
   shortFailed = 0
   readonly latenciesMs: number[] = []
+  /** Streams of bulk that are over, and who waits for all of them. */
+  #bulkOver = 0
+  #whenOver: () => void = () => {}
 
   constructor(plan: Plan, end: 'client' | 'server', stop: AbortSignal) {
     this.#plan = plan
@@ -75,7 +78,23 @@ export class Traffic {
     } catch (error) {
       // Time was up over there, and it said so.
       if (!(error instanceof StreamError && error.errorCode === TIME_UP)) throw error
+    } finally {
+      if (++this.#bulkOver >= parallel) this.#whenOver()
     }
+  }
+
+  /**
+   * Waits until every stream of bulk is over here, too, at most so long. Where the other end says that they are, bytes that
+   * were acknowledged may lie unread here, and acknowledgements of ours may be on their way.
+   */
+  async settled(milliseconds: number): Promise<void> {
+    if (this.#plan.mode !== 'bulk' || this.#bulkOver >= this.#plan.parallel) return
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      this.#whenOver = resolve
+      timer = setTimeout(resolve, milliseconds)
+    })
+    clearTimeout(timer)
   }
 
   async #send(stream: Stream, share: number, head: number): Promise<void> {
