@@ -44,6 +44,10 @@ class Fanout {
   }
 }
 
+/** The slow one looks at nothing new until the log is complete: so nothing but its bounds decides what it loses. */
+let wake
+const asleep = new Promise((resolve) => (wake = resolve))
+
 async function subscribe(port, secret, number) {
   // Small bounds: a hundred endpoints of one process share it here.
   const endpoint = await Endpoint.bind({ host: '127.0.0.1', poolBytes: 2 << 20, initialWindow: 64 << 10, maxWindow: 64 << 10 })
@@ -54,7 +58,7 @@ async function subscribe(port, secret, number) {
     let text = ''
     for await (const chunk of stream) {
       text += chunk
-      if (number === SLOW) await sleep(50)
+      if (number === SLOW) await asleep
     }
     await stream.close()
     const lines = text.trimEnd().split('\n')
@@ -87,6 +91,7 @@ try {
     // A log does not come all at once, either.
     if (line % 20 === 19) await sleep(8)
   }
+  wake()
   await fanout.end()
   const results = await Promise.all(subscribers)
   const whole = results.filter(({ lost }) => lost === 0).length

@@ -83,7 +83,7 @@ try {
   const refused = await client.call('fail', {}).catch((error) => error.message)
   if (refused !== 'it was to be expected') throw new Error(`expected the error of the other side, got ${refused}`)
 
-  const late = await client.call('slow', {}, { signal: AbortSignal.timeout(100) }).catch((error) => error)
+  const late = await client.call('slow', {}, { signal: AbortSignal.timeout(1_000) }).catch((error) => error)
   if (!(late instanceof Error)) throw new Error('expected a time limit')
   for (let tries = 0; cancelled === 0 && tries < 100; tries++) await sleep(20)
   if (cancelled !== 1) throw new Error('expected the other side to hear of it')

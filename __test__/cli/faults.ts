@@ -162,7 +162,7 @@ testWith(['mount'], 'output folder full: before it starts, before a byte travels
   // Room enough at first, and then somebody else takes it.
   const middle = writeRandomFile(here.folder, 'middle', 3 << 20)
   const second = await startReceiver(t, { ...here, out, options: ['--quiet'] })
-  const sender = send(second.port, middle, '--max-bitrate', '8M')
+  const sender = send(second.port, middle, '--max-bitrate', '20M')
   await eventually(() => existsSync(join(out, 'middle.part')), 'the file is on its way')
   const fill = () => {
     for (;;) appendFileSync(join(out, 'filler'), Buffer.alloc(4096))

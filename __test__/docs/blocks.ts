@@ -6,7 +6,7 @@ import { allBlocks, blocksOf, commandsOf, isEnd, program, type Block } from './h
 import { scriptFolder } from './helpers/folder.ts'
 
 /** A block that does not close what it opens runs for ever. */
-const BLOCK_TIMEOUT_MS = 20_000
+const BLOCK_TIMEOUT_MS = 90_000
 
 const all = allBlocks()
 const folder = scriptFolder()
