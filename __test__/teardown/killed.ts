@@ -2,7 +2,7 @@ import test from 'ava'
 import { endurance } from '../support/endurance.ts'
 
 test.serial('R13: workers, exits and exceptions in mid-transfer: no crash, no hang, nothing left', async (t) => {
-  const { workers, exits, throws } = await endurance<Record<'workers' | 'exits' | 'throws', number>>(t, 'r13', { workers: 12, exits: 4, throws: 4 })
+  const { workers, exits, throws } = await endurance<Record<'workers' | 'exits' | 'throws', number>>(t, 'r13', { workers: 12, exits: 4, throws: 4, hang: 10_000 })
   t.deepEqual([workers, exits, throws], [12, 4, 4])
 })
 

@@ -73,7 +73,7 @@ export async function settle() {
 }
 
 /** Waits until `condition` holds; returns whether it did. */
-export async function until(condition, milliseconds = 10_000) {
+export async function until(condition, milliseconds = 60_000) {
   const deadline = performance.now() + milliseconds
   while (!condition()) {
     if (performance.now() > deadline) return false

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { Worker } from 'node:worker_threads'
 import { fileURLToPath } from 'node:url'
-import { Faults, NOTHING_ALIVE, nativeLiveness, numbers, random, report, settle, sleep, sockets, threads } from './common.mjs'
+import { Faults, NOTHING_ALIVE, nativeLiveness, numbers, random, report, settle, sleep, sockets, threads, until } from './common.mjs'
 
 const { workers, exits, throws, hang } = numbers({ workers: 500, exits: 100, throws: 100, /** ms */ hang: 1_000 })
 const TRANSFER = fileURLToPath(new URL('transfer.mjs', import.meta.url))
@@ -35,7 +35,7 @@ function child(how, expected) {
     process_.stdout.setEncoding('utf8').on('data', (text) => (said += text))
     process_.stderr.setEncoding('utf8').on('data', (text) => (complaint += text))
     const timer = setTimeout(() => process_.kill('SIGKILL'), 30_000)
-    process_.once('exit', (code, signal) => {
+    process_.once('close', (code, signal) => {
       clearTimeout(timer)
       const took = Date.now() - Number(said)
       const fine = code === expected && signal === null && said !== ''
@@ -55,7 +55,8 @@ await settle()
 const before = { sockets: sockets(), threads: threads(), rss: process.memoryUsage.rss() }
 for (let count = 1; count < workers; count += 1) await worker()
 await settle()
-await sleep(50)
+// A thread that has been joined may stand in the system's list for a moment more.
+await until(() => sockets() <= before.sockets && threads() <= before.threads, 10_000)
 const after = { sockets: sockets(), threads: threads(), rss: process.memoryUsage.rss() }
 faults.expect(after.sockets <= before.sockets, `expected ${before.sockets} sockets, got ${after.sockets}`)
 faults.expect(after.threads <= before.threads, `expected ${before.threads} threads, got ${after.threads}`)

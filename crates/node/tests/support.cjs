@@ -156,7 +156,10 @@ function ioThreads() {
   return names.filter((name) => name === 'paceline-io').length
 }
 
-async function until(condition, ms = 5_000) {
+/** A thread that has been joined may stand in the system's list for a moment more. */
+const noThreads = () => until(() => ioThreads() === 0)
+
+async function until(condition, ms = 60_000) {
   const end = performance.now() + ms
   while (!condition()) {
     if (performance.now() > end) throw new Error(`still not so after ${ms} ms: ${condition}`)
@@ -164,4 +167,4 @@ async function until(condition, ms = 5_000) {
   }
 }
 
-module.exports = { NativeDriver, nativeLiveness, Op, Event, NOTHING_ALIVE, secret, options, record, Host, endlessTransfer, ioThreads, until }
+module.exports = { NativeDriver, nativeLiveness, Op, Event, NOTHING_ALIVE, secret, options, record, Host, endlessTransfer, ioThreads, noThreads, until }
