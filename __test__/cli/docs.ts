@@ -127,7 +127,7 @@ test.serial('what perf client --json prints is what docs/cli.md says', async (t)
   const [, latency = ''] = /`latencyUs` \(([^;]*);/.exec(perf) ?? []
   t.deepEqual(keys(streams?.latencyUs), words(latency).sort())
   // The server's events, in words above.
-  await server.prints(/(?:"event":"test"[^]*){2}/)
+  await server.prints(/(?:"event":"test"[^]*?){2}/)
   server.signal('SIGINT')
   const events = jsonLines(await server.ended)
   const [, told = ''] = /The events of `--json` are ([^]*?)\n\n/.exec(section('`paceline perf server`')) ?? []
