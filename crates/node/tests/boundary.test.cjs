@@ -2,7 +2,7 @@
 'use strict'
 const assert = require('node:assert/strict')
 const test = require('node:test')
-const { NativeDriver, nativeLiveness, Op, Event, NOTHING_ALIVE, secret, options, record, Host, ioThreads, until } = require('./support.cjs')
+const { NativeDriver, nativeLiveness, Op, Event, NOTHING_ALIVE, secret, options, record, Host, threadsHaveLeft, until } = require('./support.cjs')
 
 const code = (expected) => (error) => error instanceof Error && error.code === expected
 const ring = () => new Float64Array(1024)
@@ -57,7 +57,7 @@ test('the clock is on the line of performance.now()', () => {
   assert.ok(now > before - 0.2 && now < after + 0.2, `${before} ${now} ${after}`)
 })
 
-test('after close() everything is silent, and the last counters stay', () => {
+test('after close() everything is silent, and the last counters stay', async () => {
   const driver = new NativeDriver(options({ address: '::1' }))
   assert.equal(driver.address.family, 'IPv6')
   assert.equal(driver.drain(ring(), Buffer.alloc(1024), 0), 0)
@@ -72,7 +72,7 @@ test('after close() everything is silent, and the last counters stay', () => {
   assert.equal(driver.peerAddress(1), undefined)
   assert.equal(driver.stats().poolCapacityBytes, 32 << 20)
   assert.deepEqual(nativeLiveness(), NOTHING_ALIVE)
-  assert.equal(ioThreads(), 0)
+  await threadsHaveLeft()
 })
 
 test('peers and streams that fail say so once, and last', async () => {

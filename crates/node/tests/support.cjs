@@ -74,7 +74,7 @@ class Host {
     if (!this.#scheduled) this.#turn()
   }
 
-  connect(peer, host, handshakeTimeout = 5_000) {
+  connect(peer, host, handshakeTimeout = 30_000) {
     this.driver.connect(peer, '127.0.0.1', host.driver?.address.port ?? host, { secrets: [secret], handshakeTimeout, maxBitrate: 0 })
   }
 
@@ -156,7 +156,10 @@ function ioThreads() {
   return names.filter((name) => name === 'paceline-io').length
 }
 
-async function until(condition, ms = 5_000) {
+/** A joined thread leaves the system's list a moment after the join; on a busy machine, when it has its next turn. */
+const threadsHaveLeft = () => until(() => ioThreads() === 0)
+
+async function until(condition, ms = 30_000) {
   const end = performance.now() + ms
   while (!condition()) {
     if (performance.now() > end) throw new Error(`still not so after ${ms} ms: ${condition}`)
@@ -164,4 +167,4 @@ async function until(condition, ms = 5_000) {
   }
 }
 
-module.exports = { NativeDriver, nativeLiveness, Op, Event, NOTHING_ALIVE, secret, options, record, Host, endlessTransfer, ioThreads, until }
+module.exports = { NativeDriver, nativeLiveness, Op, Event, NOTHING_ALIVE, secret, options, record, Host, endlessTransfer, ioThreads, threadsHaveLeft, until }

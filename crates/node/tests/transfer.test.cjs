@@ -2,7 +2,7 @@
 const assert = require('node:assert/strict')
 const { createHash, randomBytes } = require('node:crypto')
 const test = require('node:test')
-const { nativeLiveness, Op, Event, NOTHING_ALIVE, secret, record, Host, ioThreads } = require('./support.cjs')
+const { nativeLiveness, Op, Event, NOTHING_ALIVE, secret, record, Host, threadsHaveLeft } = require('./support.cjs')
 
 const WINDOW = 4 << 20
 /** Nothing else would hold hosts that only wait: the callback must not, and a promise that nobody resolves does not. */
@@ -93,6 +93,6 @@ for (const [total, chunkBytes] of [[1_000, 1_000], [50_000_000, 64 << 10], [5_00
     if (seen.skipped === 0) assert.ok(seen.packetBytes >= total, 'the records name every byte')
     assert.ok(seen.path.smoothedRttUs > 0 && seen.path.pacingRateBps > 0)
     assert.deepEqual(nativeLiveness(), NOTHING_ALIVE)
-    assert.equal(ioThreads(), 0)
+    await threadsHaveLeft()
   })
 }

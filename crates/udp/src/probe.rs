@@ -226,15 +226,23 @@ pub fn datagram(
     }
     let mut buffer = vec![0; 64 << 10];
     let deadline_ns = begin_ns + timeout_ns;
-    while clock::now_ns() < deadline_ns {
+    loop {
+        // The last look comes after the deadline: what arrived while this thread had no turn has arrived in time.
+        let last = clock::now_ns() >= deadline_ns;
         match link.receive(&mut buffer) {
             Ok(arrival) if answers(&buffer[..arrival.len.min(buffer.len())], id) => {
                 probe.fate = Fate::Answered;
                 probe.round_trip_ns = Some(clock::now_ns() - begin_ns);
                 break;
             }
+            Ok(_) if last => break,
             Ok(_) => {}
-            Err(errno) if matches!(errno.meaning(), Meaning::SocketFull | Meaning::Interrupted) => nap(),
+            Err(errno) if matches!(errno.meaning(), Meaning::SocketFull | Meaning::Interrupted) => {
+                if last {
+                    break;
+                }
+                nap();
+            }
             Err(errno) => {
                 probe.fate = failed(errno);
                 probe.round_trip_ns = (probe.fate == Fate::Refused).then(|| clock::now_ns() - begin_ns);
@@ -253,13 +261,14 @@ fn link_options(bind: SocketAddr) -> LinkOptions {
 }
 
 fn arrival(link: &mut NativeLink, buffer: &mut [u8], deadline_ns: u64) -> Option<Arrival> {
-    while clock::now_ns() < deadline_ns {
+    loop {
+        let last = clock::now_ns() >= deadline_ns;
         match link.receive(buffer) {
             Ok(arrival) => return Some(arrival),
+            Err(_) if last => return None,
             Err(_) => nap(),
         }
     }
-    None
 }
 
 fn nap() {
