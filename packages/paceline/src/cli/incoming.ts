@@ -17,8 +17,9 @@ import {
   type FileHead,
 } from './protocol.js'
 
-/** Bytes gathered for one write to the disk, while the one before is on its way. */
+/** Bytes gathered for one write to the disk, while the one before is on its way; less where more files than these arrive at once. */
 const WRITE_BYTES = 1024 * 1024
+const SHARERS = 16
 /** What comes in a moment may be refused at its end as well. */
 const SMALL_BYTES = 64 << 10
 /** A stream that does not say what it brings makes room for others. */
@@ -212,7 +213,7 @@ export class IncomingFile {
         chunks.push(part)
         this.bytes += part.length
         gathered += part.length
-        if (gathered >= WRITE_BYTES) await flush()
+        if (gathered >= WRITE_BYTES / Math.max(1, this.#board.active / SHARERS)) await flush()
         entry.add(part.length)
       }
       if (gathered > 0) await flush()
