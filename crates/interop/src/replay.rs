@@ -17,6 +17,9 @@ use std::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+/// Without a packet of the client's, before its first one is replayed.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// What may come of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -35,7 +38,8 @@ async fn after_the_end(
     scene.whole_stream().await?;
     let end = Instant::now();
     let first = scene.first_packet()?;
-    scene.pass(wait.saturating_sub(end.elapsed()));
+    scene.pass(wait.saturating_sub(end.elapsed() + QUIET));
+    scene.until_quiet(QUIET)?;
     let at = end.elapsed();
     let (sent, client) = scene.replay(&first, ANSWER).await?;
     if client > 0 {
@@ -57,7 +61,7 @@ async fn during_life(upstream: &Arc<Upstream>, suite: Suite, role: Role) -> Seen
     theirs.write_all(&[0x33; 1_000]).await.map_err(text)?;
     scene.until("the first bytes", |ours| ours.flows.values().any(|flow| flow.received.len() == 1_000))?;
     let first = scene.first_packet()?;
-    scene.pass(ANSWER);
+    scene.until_quiet(ANSWER)?;
     let (idle, client) = scene.replay(&first, ANSWER).await?;
     let total: usize = idle.iter().sum();
     if client > 0 || total > 0 {
@@ -116,18 +120,22 @@ async fn upstream_repeats(upstream: &Arc<Upstream>) -> Seen {
     front.repeat(&first).await.map_err(text)?;
     let again = tokio::time::timeout(LONG, upstream.accept()).await.map_err(|_| "it accepts nothing")?;
     drop(again.map_err(text)?);
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    let after = tape.all(Way::Back);
-    let repeated: Vec<String> =
-        after[before.len()..].iter().filter_map(|packet| nonces.add(packet).err()).collect();
-    // A repeated number of a MAC is one thing, a repeated nonce the other.
-    if let Some(nonce) = repeated.iter().find(|error| error.contains("Sealed")) {
-        return Ok(format!("{} repeated, such as: {nonce}", repeated.len()));
+    let (mut added, mut repeated) = (before.len(), Vec::new());
+    let begin = Instant::now();
+    while begin.elapsed() < LONG {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let after = tape.all(Way::Back);
+        repeated.extend(after[added..].iter().filter_map(|packet| nonces.add(packet).err()));
+        added = after.len();
+        // A repeated number of a MAC is one thing, a repeated nonce the other.
+        if let Some(nonce) = repeated.iter().find(|error| error.contains("Sealed")) {
+            return Ok(format!("{} repeated, such as: {nonce}", repeated.len()));
+        }
     }
     Err(format!(
         "no repeated nonce in {} packets and {} more: {repeated:?}",
         before.len(),
-        after.len() - before.len()
+        added - before.len()
     ))
 }
 

@@ -11,7 +11,7 @@ use paceline_transport::wire::{Opener, PathSecret, Role, Suite, crypto::reset_to
 use std::{
     net::{SocketAddr, UdpSocket},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,7 +27,10 @@ pub(crate) const IDLE_MS: u32 = 2_000;
 pub(crate) const COPIES: usize = 5;
 /// So long an answer may take.
 pub(crate) const ANSWER: Duration = Duration::from_millis(250);
-pub(crate) const LONG: Duration = Duration::from_secs(5);
+/// And this long whatever comes in the end, on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+/// What a scheduler may do to one thread and not to another; an answer that is out by then is there.
+const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) const UP: usize = 1_000_000;
 pub(crate) const DOWN: usize = 300_000;
 
@@ -135,6 +138,24 @@ impl Scene {
         block_in_place(|| self.ours.run(time, |_| false));
     }
 
+    /// Packets of the client's so far.
+    fn client_packets(&self) -> u64 {
+        self.front.counts(Way::There).seen
+    }
+
+    /// Until the client has sent nothing for that long: a busy machine may have kept it from an acknowledgement, and then it repeats.
+    pub(crate) fn until_quiet(&mut self, quiet: Duration) -> Result<(), String> {
+        let begin = Instant::now();
+        while begin.elapsed() < LONG {
+            let before = self.client_packets();
+            self.pass(quiet);
+            if self.client_packets() == before {
+                return Ok(());
+            }
+        }
+        Err(format!("the client is not quiet for {quiet:?}"))
+    }
+
     /// The first packet of the client's, which must open the stream.
     pub(crate) fn first_packet(&self) -> Result<Vec<u8>, String> {
         let tape = self.front.tape().map(|tape| tape.all(Way::There)).unwrap_or_default();
@@ -172,7 +193,7 @@ impl Scene {
     ) -> Result<([usize; 3], usize), String> {
         let before = self.sent();
         let received = self.ours.stats().packets_received;
-        let from_client = self.front.counts(Way::There).seen;
+        let from_client = self.client_packets();
         let mut copies = 0;
         for _ in 0..COPIES {
             copies += self.front.repeat(first).await.map_err(text)?;
@@ -181,11 +202,22 @@ impl Scene {
             self.pass(Duration::from_millis(5));
         }
         self.pass(wait);
-        let client = usize::try_from(self.front.counts(Way::There).seen - from_client).map_err(text)?;
-        let arrived = usize::try_from(self.ours.stats().packets_received - received).map_err(text)?;
-        if arrived != copies + client || copies < 2 * COPIES {
-            return Err(format!("{copies} copies sent, {client} packets of the client, {arrived} arrived"));
-        }
+        // What is on its way is in one count and not in the other.
+        let begin = Instant::now();
+        let client = loop {
+            let client = usize::try_from(self.client_packets() - from_client).map_err(text)?;
+            let arrived = usize::try_from(self.ours.stats().packets_received - received).map_err(text)?;
+            if arrived == copies + client && copies >= 2 * COPIES {
+                break client;
+            }
+            if begin.elapsed() > LONG {
+                return Err(format!(
+                    "{copies} copies sent, {client} packets of the client, {arrived} arrived"
+                ));
+            }
+            self.pass(Duration::from_millis(1));
+        };
+        self.pass(PAUSE);
         let after = self.sent();
         Ok((std::array::from_fn(|at| after[at] - before[at]), client))
     }

@@ -19,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -31,7 +31,10 @@ const MTU: u16 = 1_472;
 const OUR_RESET_KEY: [u8; 32] = [0x1f; 32];
 /// So long nothing may happen after a wrong authenticator.
 const QUIET: Duration = Duration::from_millis(700);
-const LONG: Duration = Duration::from_secs(3);
+/// So long whatever comes in the end may take, on a busy machine.
+const LONG: Duration = Duration::from_secs(10);
+/// Upstream has read what is in its socket, unless it had no turn for as long.
+const READ: Duration = Duration::from_millis(500);
 
 type Seen = Result<String, String>;
 
@@ -192,6 +195,14 @@ fn because_of(told: &AtomicU64, seen: Seen) -> Seen {
     }
 }
 
+/// Until a secret-control packet came: from then on it can do harm.
+async fn until_told(told: &AtomicU64) {
+    let begin = Instant::now();
+    while told.load(Ordering::Relaxed) == 0 && begin.elapsed() < LONG {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// What of upstream's answers reaches us.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Heard {
@@ -248,6 +259,9 @@ async fn used_key_id(upstream: &Arc<Upstream>, again: u64, heard: Heard) -> Seen
         }
     });
     let wrong = heard == Heard::SecretControl { right: false };
+    if wrong {
+        until_told(&told).await;
+    }
     let seen = our_end(&mut ours, if wrong { QUIET } else { LONG });
     accepted.abort();
     if ours.flows.values().any(|flow| flow.acknowledged) {
@@ -342,7 +356,7 @@ async fn used_by_them(upstream: &Arc<Upstream>, stale: bool, right: bool) -> See
             .map_err(text)?;
         let socket = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
         socket.send_to(&out[..len], pair.acceptor).map_err(text)?;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(READ).await;
     }
     let mut theirs = upstream.open(pair.address, pair.address).await.map_err(text)?;
     theirs.write_all(b"hello").await.map_err(text)?;
@@ -366,10 +380,13 @@ async fn used_by_them(upstream: &Arc<Upstream>, stale: bool, right: bool) -> See
     let lets = if right { Lets::Everything } else { Lets::WrongSecretControl };
     let (front, told) = wire(ours.address(), lets).await?;
     let mut again = successor.upstream.open(successor.address, front.address).await.map_err(text)?;
-    let limit = if right { LONG } else { QUIET };
     // The answer may be there before the write is.
     let seen = match again.write_all(b"hello").await {
-        Ok(()) => their_end(&mut again, limit).await,
+        Ok(()) if right => their_end(&mut again, LONG).await,
+        Ok(()) => {
+            until_told(&told).await;
+            their_end(&mut again, QUIET).await
+        }
         Err(error) => text(error),
     };
     if ours.flows.len() != 1 {
@@ -396,7 +413,7 @@ async fn forged_stale_to_them(upstream: &Arc<Upstream>, right: bool) -> Seen {
     let mut out = [0; secret_control::MAX_LEN];
     let len = secret_control::stale_key(secret.id(), None, 4_321, &key, &mut out).map_err(text)?;
     listener.send_to(&out[..len], pair.acceptor).map_err(text)?;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(READ).await;
     let address = listener.local_addr().map_err(text)?;
     let theirs = upstream.open(pair.address, address).await.map_err(text)?;
     let mut first = [0; 2_048];

@@ -348,7 +348,8 @@ fn item_6_a_step_does_not_cost_more_with_idle_streams() {
         // One of them sends a message a millisecond: each step has one burst or one ACK.
         let mut best_ns = u128::MAX;
         let mut written = 0;
-        for _ in 0..5 {
+        // The best of many: others use the machine, too.
+        for _ in 0..20 {
             let steps = world.steps;
             let begin = std::time::Instant::now();
             for _ in 0..400 {
@@ -364,7 +365,7 @@ fn item_6_a_step_does_not_cost_more_with_idle_streams() {
         (best_ns, world.nodes[B].streams.values().map(|heard| heard.read).sum::<u64>())
     };
     let (few, read) = cost(FEW);
-    assert!(read >= 100 * 1_990);
+    assert!(read >= 100 * 7_990);
     let (many, _) = cost(MANY);
     let ratio = many as f64 / few as f64;
     println!("{few} ns a step with {FEW} idle streams, {many} ns with {MANY}: {ratio:.2}");

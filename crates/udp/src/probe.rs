@@ -227,22 +227,27 @@ pub fn datagram(
     let mut buffer = vec![0; 64 << 10];
     let deadline_ns = begin_ns + timeout_ns;
     loop {
-        // What came in time counts also where this thread did not run until after the deadline: one look comes after it.
-        let is_last = clock::now_ns() >= deadline_ns;
+        // The last look comes after the deadline: what arrived while this thread had no turn has arrived in time.
+        let last = clock::now_ns() >= deadline_ns;
         match link.receive(&mut buffer) {
             Ok(arrival) if answers(&buffer[..arrival.len.min(buffer.len())], id) => {
                 probe.fate = Fate::Answered;
                 probe.round_trip_ns = Some(clock::now_ns() - begin_ns);
                 break;
             }
-            Err(errno) if !matches!(errno.meaning(), Meaning::SocketFull | Meaning::Interrupted) => {
+            Ok(_) if last => break,
+            Ok(_) => {}
+            Err(errno) if matches!(errno.meaning(), Meaning::SocketFull | Meaning::Interrupted) => {
+                if last {
+                    break;
+                }
+                nap();
+            }
+            Err(errno) => {
                 probe.fate = failed(errno);
                 probe.round_trip_ns = (probe.fate == Fate::Refused).then(|| clock::now_ns() - begin_ns);
                 break;
             }
-            _ if is_last => break,
-            Ok(_) => {}
-            Err(_) => nap(),
         }
     }
     Ok(probe)
@@ -257,11 +262,10 @@ fn link_options(bind: SocketAddr) -> LinkOptions {
 
 fn arrival(link: &mut NativeLink, buffer: &mut [u8], deadline_ns: u64) -> Option<Arrival> {
     loop {
-        // As above: on loopback it is there, however late we look.
-        let is_last = clock::now_ns() >= deadline_ns;
+        let last = clock::now_ns() >= deadline_ns;
         match link.receive(buffer) {
             Ok(arrival) => return Some(arrival),
-            Err(_) if is_last => return None,
+            Err(_) if last => return None,
             Err(_) => nap(),
         }
     }

@@ -3,6 +3,9 @@
 
 use paceline_transport::Config;
 use paceline_udp::{Options, Runtime};
+use std::time::Duration;
+
+const PATIENCE_MS: u32 = 10_000;
 
 fn count(directory: &str) -> usize {
     std::fs::read_dir(directory).map_or(0, Iterator::count)
@@ -28,12 +31,12 @@ fn descriptors_and_threads_are_back_after_200_cycles() {
     for n in 0..200 {
         let (more_files, more_threads) = cycle(n);
         assert!(more_files >= files + 2 && more_threads > threads, "a running one has both");
-        // A joined thread leaves the list a moment after the join.
-        for _ in 0..1_000 {
+        // A joined thread leaves the list a moment after the join; where others use the machine, when it has its next turn.
+        for _ in 0..PATIENCE_MS {
             if count("/proc/self/task") == threads {
                 break;
             }
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
     assert_eq!((count("/proc/self/fd"), count("/proc/self/task")), (files, threads));

@@ -47,7 +47,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What is over is remembered for this long, so that a wait for it is short.
 const IDLE_TIMEOUT_NS: u64 = SECOND;
 const MESSAGE_BYTES: usize = 1024;
@@ -59,6 +59,8 @@ const FIRST: u32 = 10_000;
 const MORE: u32 = 10_000;
 /// R12's figure.
 const MOST_BYTES: i64 = 64 << 10;
+/// Looks at a level that is too high: what is over may be forgotten late on a busy machine, and what leaks stays.
+const TRIES: u32 = 3;
 /// What the planted leak keeps of each stream.
 const PLANTED_BYTES: usize = 100;
 
@@ -94,6 +96,11 @@ impl Side {
         self.commands.push(Command::Open { stream, peer: 1, priority: 3 });
         self.say(stream);
         self.came.insert(stream, 0);
+    }
+
+    /// Streams that are not over, and descriptors that are not at home.
+    fn left(&self) -> (u64, usize) {
+        (self.runtime.shared().endpoint_stats().0.streams, self.runtime.pool().stats().lent)
     }
 
     /// Everything there is to say on a stream.
@@ -195,11 +202,27 @@ impl Pair {
             self.sender.look();
             self.receiver.look();
         }
-        for side in [&self.sender, &self.receiver] {
-            assert_eq!(side.runtime.shared().endpoint_stats().0.streams, 0);
-            assert_eq!(side.runtime.pool().stats().lent, 0);
+        // A worker that had no turn on a busy machine still has to do it.
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(left) =
+            [&self.sender, &self.receiver].map(Side::left).into_iter().find(|left| *left != (0, 0))
+        {
+            assert!(Instant::now() < deadline, "{left:?} streams and descriptors");
+            thread::park_timeout(Duration::from_millis(50));
         }
         (LIVE.load(Relaxed), PIECES.load(Relaxed))
+    }
+
+    /// The same, when it is at most that; or else as it stays.
+    fn level_of(&mut self, bytes: i64, pieces: i64) -> (i64, i64) {
+        let mut level = self.level();
+        for _ in 0..TRIES {
+            if level.0 <= bytes && level.1 < pieces {
+                break;
+            }
+            level = self.level();
+        }
+        level
     }
 }
 
@@ -211,14 +234,15 @@ fn r12_nothing_is_allocated_of_streams_that_are_over() {
     let (first, first_pieces) = pair.level();
     assert!(first > before, "a pair of endpoints has memory");
     pair.run(MORE);
-    let (bytes, pieces) = pair.level();
+    let few_pieces = i64::from(MORE) / 100;
+    let (bytes, pieces) = pair.level_of(first + MOST_BYTES, first_pieces + few_pieces);
     println!(
         "{MORE} streams: {} bytes in {} pieces more than the {first} after {FIRST}",
         bytes - first,
         pieces - first_pieces
     );
     assert!(bytes - first <= MOST_BYTES, "{} bytes more", bytes - first);
-    assert!(pieces - first_pieces < i64::from(MORE) / 100, "{} pieces more", pieces - first_pieces);
+    assert!(pieces - first_pieces < few_pieces, "{} pieces more", pieces - first_pieces);
 
     // The same figure shows a leak of 100 bytes of each stream.
     pair.sender.planted.reserve(MORE as usize);

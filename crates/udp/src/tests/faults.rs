@@ -74,9 +74,34 @@ impl<L: Bind> Scene<L> {
 
     fn collect(&mut self) {
         for to in &mut self.to {
-            for (id, count) in tallied(&to.arrived(1)) {
+            for (id, count) in tallied(&to.arrived()) {
                 *self.arrived.entry(id).or_default() += count;
             }
+        }
+    }
+
+    /// As `collect`, until so many are there.
+    fn collect_all(&mut self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        self.collect();
+        while self.arrived.len() < count && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+            self.collect();
+        }
+    }
+
+    /// All that are said to have left.
+    fn collect_sent(&mut self) {
+        let sent = self.results.iter().filter(|result| matches!(result.outcome, Outcome::Sent { .. }));
+        let mut missing: BTreeSet<u32> = sent.flat_map(|result| ids(&result.transmission)).collect();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.collect();
+            missing.retain(|id| !self.arrived.contains_key(id));
+            if missing.is_empty() || Instant::now() >= deadline {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -104,6 +129,7 @@ impl<L: Bind> Scene<L> {
             }
         }
         assert!(due.is_empty() && !self.from.socket.has_started());
+        self.collect_sent();
 
         // Each once, in the order taken: here all of them, since the head of the line waits for nobody.
         let completed: Vec<u32> = self.results.iter().map(|result| result.transmission.stream).collect();
@@ -210,7 +236,7 @@ fn a_second_fault_in_the_middle_of_a_split_burst<L: Bind>() {
                     halves += usize::from(scene.from.socket.has_started());
                     let rest = scene.from.send_all_at(2 * DEVICE_FULL_NS, due);
                     scene.results.extend(rest);
-                    scene.collect();
+                    scene.collect_sent();
                     let count: usize =
                         scene.results.iter().map(|result| ids(&result.transmission).len()).sum();
                     assert_eq!(count as u32, scene.maker.next_id, "every transmission completes once");
@@ -250,7 +276,7 @@ fn a_half_sent_burst_goes_on_without_submit<L: Bind>() {
         assert_ne!(scene.from.socket.submit(1, &mut due), Backpressure::None);
         let before_ns = crate::now_ns();
         assert!(due.is_empty() && scene.from.socket.has_started());
-        scene.collect();
+        scene.collect_all(4);
         assert_eq!(scene.arrived.len(), 4);
         // From now on the worker only polls, at the times that the environment asks for.
         let mut now_ns = 1;
@@ -269,7 +295,7 @@ fn a_half_sent_burst_goes_on_without_submit<L: Bind>() {
         };
         // The time of the first datagram: the peer's answer to it may have come long before the last one left.
         assert!(at_ns < before_ns);
-        scene.collect();
+        scene.collect_all(10);
         assert_eq!(scene.arrived, (0..10).map(|id| (id, 1)).collect());
         // Nothing more to wait for.
         assert_eq!(
@@ -355,7 +381,7 @@ fn what_is_shorter_may_fit_where_the_others_do_not() {
     let failed: Vec<bool> =
         results.iter().map(|result| matches!(result.outcome, Outcome::Failed { .. })).collect();
     assert_eq!(failed, [true, true, false, true]);
-    scene.collect();
+    scene.collect_all(1);
     assert_eq!(scene.arrived, [(5, 1)].into());
 }
 

@@ -15,13 +15,15 @@ use crate::{
     linux::LinuxLink,
 };
 use paceline_transport::{
-    Backpressure, Completion, Ecn, Environment, Kind, Owner, Transmission,
+    Backpressure, Completion, Ecn, Environment, Kind, Owner, Received, Transmission,
     pool::{self, Pool, Purpose, Segments},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{SocketAddr, UdpSocket},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Both implementations, so that each test runs over whatever was built.
@@ -56,6 +58,8 @@ macro_rules! over_every_link {
 }
 pub(crate) use over_every_link;
 
+/// What may be waited for, whoever else uses the machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const V4: &str = "127.0.0.1:0";
 pub(crate) const V6: &str = "[::1]:0";
 
@@ -93,13 +97,47 @@ impl<L: Bind> End<L> {
         self.tally.read()
     }
 
-    /// Datagrams that have arrived, each with the burst it came in.
-    pub(crate) fn arrived(&mut self, now_ns: u64) -> Vec<Vec<u8>> {
+    /// Datagrams that have arrived.
+    pub(crate) fn arrived(&mut self) -> Vec<Vec<u8>> {
         let mut datagrams = Vec::new();
-        while let Some(burst) = self.socket.receive(now_ns) {
+        while let Some(burst) = self.socket.receive(1) {
             datagrams.extend(burst.segments.iter().map(<[u8]>::to_vec));
         }
         datagrams
+    }
+
+    /// So many at least, and whatever else is there. Mostly they are when the call that sent them returns, but a kernel that is
+    /// busy with other packets delivers from a thread of its own.
+    pub(crate) fn arrivals(&mut self, count: usize) -> Vec<Vec<u8>> {
+        let mut datagrams = self.arrived();
+        let deadline = Instant::now() + PATIENCE;
+        while datagrams.len() < count && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+            datagrams.extend(self.arrived());
+        }
+        datagrams
+    }
+
+    /// Receives until that is so, and nothing but empty datagrams.
+    pub(crate) fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(Instant::now() < deadline, "not so after {PATIENCE:?}");
+            thread::sleep(Duration::from_millis(1));
+            assert!(self.arrived().is_empty());
+        }
+    }
+
+    /// The next burst.
+    pub(crate) fn arrival(&mut self, now_ns: u64) -> Received {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(burst) = self.socket.receive(now_ns) {
+                return burst;
+            }
+            assert!(Instant::now() < deadline, "nothing arrives");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Submits until nothing is left, with the clock moved on as asked.

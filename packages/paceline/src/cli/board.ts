@@ -22,6 +22,11 @@ export class Board {
     this.#progress = new Progress('', 0, quiet, undefined, tail)
   }
 
+  /** Files that arrive now. */
+  get active(): number {
+    return this.#active.size
+  }
+
   add(name: string, bytes: number, peer: Peer): BoardEntry {
     this.#peer = peer
     if (this.#active.size === 0) {

@@ -17,8 +17,11 @@ import {
   type FileHead,
 } from './protocol.js'
 
-/** Bytes gathered for one write to the disk, while the one before is on its way. */
+/** Bytes gathered for one write to the disk, while the one before is on its way; less where more files than these arrive at once. */
 const WRITE_BYTES = 1024 * 1024
+const SHARERS = 16
+/** What comes in a moment may be refused at its end as well. */
+const SMALL_BYTES = 64 << 10
 /** A stream that does not say what it brings makes room for others. */
 const HEAD_MS = 10_000
 /** How long a sender may take to notice that its file is refused. */
@@ -160,10 +163,10 @@ export class IncomingFile {
     if ((await this.#reader.some(1)) !== undefined) throw new ProtocolError('expected the end of the stream after the digest, got more bytes')
   }
 
-  async #open({ name, size: bytes, mode, changedAt, awaitsOffer }: FileHead): Promise<Sink> {
+  async #open({ kind, name, size: bytes, mode, changedAt, awaitsOffer }: FileHead): Promise<Sink> {
     if (this.#options.toStdout) return new StdoutSink()
     const { overwrite } = this.#options
-    return PartialFile.create(this.#folder, { name, size: bytes, mode, changedAt, overwrite, resumable: awaitsOffer })
+    return PartialFile.create(this.#folder, { name, size: bytes, mode, changedAt, overwrite, resumable: awaitsOffer, small: kind === Kind.File && !awaitsOffer && bytes <= SMALL_BYTES })
   }
 
   /** Tells what is here already, and goes on where the sender says. The hash covers what is kept. */
@@ -210,7 +213,7 @@ export class IncomingFile {
         chunks.push(part)
         this.bytes += part.length
         gathered += part.length
-        if (gathered >= WRITE_BYTES) await flush()
+        if (gathered >= WRITE_BYTES / Math.max(1, this.#board.active / SHARERS)) await flush()
         entry.add(part.length)
       }
       if (gathered > 0) await flush()
@@ -248,8 +251,8 @@ export class IncomingFile {
   }
 
   async #answer(answer: Answer): Promise<void> {
-    await this.#stream.writer.write(encodeAnswer(answer))
-    await this.#stream.writer.end()
+    const { writer } = this.#stream
+    await Promise.all([writer.write(encodeAnswer(answer)), writer.end()])
     await this.#stream.flush()
   }
 

@@ -1,4 +1,4 @@
-import { constants, unlinkSync } from 'node:fs'
+import { constants, fstatSync, unlinkSync } from 'node:fs'
 import { access, chmod, link, lstat, mkdir, open, rename, stat, statfs, unlink, utimes, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { Fault, meaning, systemCode } from './faults.js'
@@ -57,41 +57,53 @@ export interface Target {
   readonly overwrite: boolean
   /** Whether an earlier attempt may be continued, and this one later. */
   readonly resumable: boolean
+  /** Whether all of it is there in a moment, so that it need not be refused before. */
+  readonly small: boolean
+}
+
+/** What the system says of a partial file. */
+interface Found {
+  readonly ino: bigint
+  readonly size: bigint
+  readonly mode: bigint
 }
 
 /** A file that is called `.part` until its bytes are complete, verified and on the disk. */
 export class PartialFile {
   readonly #path: string
-  readonly #inode: bigint
   readonly #target: string
   readonly #handle: FileHandle
   readonly #wanted: Target
+  readonly #found: Found
   #position: number
+  #closed = false
 
-  private constructor(path: string, target: string, handle: FileHandle, wanted: Target, { ino, size: bytes }: { ino: bigint; size: bigint }) {
+  private constructor(path: string, target: string, handle: FileHandle, wanted: Target, found: Found) {
     this.#path = path
     this.#target = target
     this.#handle = handle
     this.#wanted = wanted
-    this.#inode = ino
-    this.#position = Number(bytes)
+    this.#found = found
+    this.#position = Number(found.size)
   }
 
   /** Refuses what can be refused before a hundred megabytes have travelled: a name that is taken, a disk that is too small. */
   static async create(folder: string, wanted: Target): Promise<PartialFile> {
-    const { name, size: bytes, overwrite, resumable } = wanted
+    const { name, size: bytes, overwrite, resumable, small } = wanted
     const parts = name.split('/')
     const parent = await makeParents(folder, parts.slice(0, -1))
     const target = join(parent, parts.at(-1) ?? '')
-    const there = await lstat(target).catch(() => undefined)
+    // A small one that is not to replace anything is refused where it gets its name.
+    const there = small && !overwrite ? undefined : await lstat(target).catch(() => undefined)
     // A folder is never replaced by a file; a dangling link is a name that is taken, too.
     if (there !== undefined && (!overwrite || there.isDirectory())) throw taken(name)
     const earlier = resumable ? await claim(target, bytes) : undefined
     const [path, handle] = earlier === undefined ? await createNew(target, wanted) : [earlier, await openOld(earlier)]
     alive.set(path, resumable)
     try {
-      const stats = await handle.stat({ bigint: true })
-      const free = await freeBytes(parent)
+      // Of an open file the system knows all of this by itself.
+      const stats = fstatSync(handle.fd, { bigint: true })
+      const free = small ? Number.POSITIVE_INFINITY : await freeBytes(parent)
       if (bytes - Number(stats.size) > free) {
         throw new DiskError(`expected room for ${size(bytes)} in ${parent}, got ${size(free)}: ENOSPC (the disk is full)`)
       }
@@ -152,7 +164,7 @@ export class PartialFile {
   async #mustBeOurs(): Promise<void> {
     if (!this.#wanted.resumable) return
     const stats = await stat(this.#path, { bigint: true }).catch(() => undefined)
-    if (stats?.ino === this.#inode) return
+    if (stats?.ino === this.#found.ino) return
     alive.delete(this.#path)
     throw new ProtocolError(`expected ${printable(this.#wanted.name)} to be received once, got another receiver that goes on with it`, Verdict.Exists)
   }
@@ -163,7 +175,7 @@ export class PartialFile {
       await this.#mustBeOurs()
       await this.#dress()
       await this.#handle.sync()
-      await this.#handle.close()
+      await this.#close()
       if (this.#wanted.overwrite) await rename(this.#path, this.#target)
       else await this.#linkOrRename()
       alive.delete(this.#path)
@@ -178,10 +190,9 @@ export class PartialFile {
   /** Permissions and time as the sender has them. A file system that has none is good enough. */
   async #dress(): Promise<void> {
     const { mode, changedAt } = this.#wanted
-    const stats = await this.#handle.stat()
-    const wanted = stats.mode & mode
-    if ((stats.mode & 0o777) !== (wanted & 0o777)) await this.#handle.chmod(wanted & 0o777).catch(() => {})
-    if (changedAt > 0) await this.#handle.utimes(stats.atime, new Date(changedAt)).catch(() => {})
+    const found = Number(this.#found.mode & 0o777n)
+    if ((found & mode) !== found) await this.#handle.chmod(found & mode).catch(() => {})
+    if (changedAt > 0) await this.#handle.utimes(new Date(), new Date(changedAt)).catch(() => {})
   }
 
   async #linkOrRename(): Promise<void> {
@@ -197,9 +208,15 @@ export class PartialFile {
     await unlink(this.#path)
   }
 
+  async #close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#handle.close()
+  }
+
   /** Removes it, if it is not whole yet. */
   async discard(): Promise<void> {
-    await this.#handle.close().catch(() => {})
+    await this.#close().catch(() => {})
     if (!alive.delete(this.#path)) return
     await unlink(this.#path).catch(() => {})
   }
@@ -211,13 +228,13 @@ export class PartialFile {
       return undefined
     }
     if (!alive.has(this.#path)) {
-      await this.#handle.close().catch(() => {})
+      await this.#close().catch(() => {})
       return undefined
     }
     // Nobody writes to it any more: the next attempt need not wait to be sure of that.
     const past = new Date(Date.now() - 2 * QUIET_MS)
     await this.#handle.utimes(past, past).catch(() => {})
-    await this.#handle.close().catch(() => {})
+    await this.#close().catch(() => {})
     alive.delete(this.#path)
     const usual = `${this.#target}.part`
     if (this.#path === usual || !(await moved(this.#path, usual))) return basename(this.#path)
@@ -293,6 +310,8 @@ async function makeParents(folder: string, parts: readonly string[]): Promise<st
 }
 
 async function makeFolder(path: string): Promise<void> {
+  // Mostly it is there, and a look costs less than a call that fails.
+  if ((await lstat(path).catch(() => undefined))?.isDirectory() === true) return
   await mkdir(path).catch(async (error: unknown) => {
     if (systemCode(error) !== 'EEXIST') throw new DiskError(`cannot create ${path}: ${meaning(error)}`, { cause: error })
     const stats = await lstat(path)
@@ -337,8 +356,29 @@ function rawCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-/** The new name must survive a power cut as well. Windows cannot sync a folder. */
-async function syncFolder(folder: string): Promise<void> {
+/** Folders that are being synced, and those whose next sync waits for that. */
+const syncing = new Map<string, Promise<void>>()
+const waiting = new Map<string, Promise<void>>()
+
+/** The new name must survive a power cut as well. One sync stands for all names that were there when it began. */
+function syncFolder(folder: string): Promise<void> {
+  const begin = (): Promise<void> => {
+    waiting.delete(folder)
+    const sync = syncNow(folder).finally(() => {
+      if (syncing.get(folder) === sync) syncing.delete(folder)
+    })
+    syncing.set(folder, sync)
+    return sync
+  }
+  const under = syncing.get(folder)
+  if (under === undefined) return begin()
+  const next = waiting.get(folder) ?? under.then(begin)
+  waiting.set(folder, next)
+  return next
+}
+
+/** Windows cannot sync a folder. */
+async function syncNow(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined)
   await handle?.sync().catch(() => {})
   await handle?.close()

@@ -12,8 +12,10 @@ import { listenKeys, pathSecretOptions } from './path-secret.js'
 import { DiskError, checkFolder } from './partial.js'
 import { Kind, ProtocolError, Verdict, type Answer, type FileHead } from './protocol.js'
 
-/** Files received at the same time; the next wait in the transport, which bounds them too. Each holds up to 2 MiB. */
-const MAX_FILES_AT_ONCE = 16
+/** Files received at the same time; the next wait in the transport, which bounds them too. All of them hold up to 32 MiB. */
+const MAX_FILES_AT_ONCE = 64
+/** Each new file waits for the disk, several together for as long as one: more than the four that Node would let wait. */
+const THREADS = '16'
 const CLOSE_MS = 1000
 const INTERRUPTED_CLOSE_MS = 300
 
@@ -57,6 +59,8 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   if (toStdout && countText !== undefined) throw new UsageError('expected --count or --out -, got both: stdout is for one file', 'recv')
   if (countText !== undefined && switches.has('once')) throw new UsageError('expected --count or --once, got both', 'recv')
   const count = countText !== undefined ? integer('recv', 'count', countText, 1, 1e9) : switches.has('once') || toStdout ? 1 : Number.POSITIVE_INFINITY
+  // Read when the first of them begins.
+  process.env['UV_THREADPOOL_SIZE'] ??= THREADS
   const keys = await listenKeys('recv', 'sender', options)
   if (!toStdout) await checkFolder(folder)
   const interrupt = onInterrupt()

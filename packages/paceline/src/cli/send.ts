@@ -5,7 +5,7 @@ import { Endpoint, type Peer } from '../index.js'
 import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
 import { address, bitrate, duration, idle, parseOptions, type OptionSpecs } from './options.js'
-import { bits, paint, say, sayJson, sayResult, size } from './output.js'
+import { bits, grouped, paint, say, sayJson, sayResult, size } from './output.js'
 import { connectKeys, pathSecretOptions } from './path-secret.js'
 import { Progress, awaited, pathTail } from './progress.js'
 import { Kind } from './protocol.js'
@@ -40,8 +40,8 @@ export const sendNotes = [
 
 export const sendUsage = 'paceline send --secret-file FILE HOST:PORT FILE|FOLDER|-…'
 
-/** Files at the same time: small ones wait for each other's round trips, large ones for nothing. */
-const MAX_FILES_AT_ONCE = 16
+/** Files at the same time: small ones wait for their round trip and for the receiver's disk, large ones for nothing. */
+const MAX_FILES_AT_ONCE = 64
 /** Bytes of them: a file of that size, or a larger one, goes alone. */
 const MAX_BYTES_AT_ONCE = 16 << 20
 /** More files than this get one line together. */
@@ -189,7 +189,7 @@ class Shipment {
     const bytes = whole.reduce((sum, transfer) => sum + transfer.bytes, 0)
     const { milliseconds } = this.#clock
     const folders = this.#listing.folders.length
-    const what = `${whole.length.toLocaleString('en-US')} files${folders === 0 ? '' : ` in ${folders} ${folders === 1 ? 'folder' : 'folders'}`}`
+    const what = `${grouped(whole.length)} files${folders === 0 ? '' : ` in ${folders} ${folders === 1 ? 'folder' : 'folders'}`}`
     const each = `${((1000 * whole.length) / Math.max(1, milliseconds)).toFixed(0)} files/s`
     return `sent ${what}  ${size(bytes)} in ${(milliseconds / 1000).toFixed(2)} s (${bits((bytes * 8000) / Math.max(1, milliseconds))}, ${each})`
   }

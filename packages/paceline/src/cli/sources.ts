@@ -1,3 +1,4 @@
+import type { Dirent, Stats } from 'node:fs'
 import { lstat, open, readdir, stat, type FileHandle } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { Fault, meaning } from './faults.js'
@@ -6,6 +7,9 @@ import { Kind, ProtocolError, checkName, checkPath } from './protocol.js'
 
 /** What was left out is named so often; then it is counted. */
 const MOST_WARNINGS = 10
+
+/** Files of a folder that are looked at together. */
+const LOOKS_AT_ONCE = 64
 
 /** A file or folder to send. */
 export interface Source {
@@ -84,7 +88,10 @@ class Lister {
     const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => {
       throw new Fault(`expected a readable folder, got ${path}: ${meaning(error)}`)
     })
-    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    entries.sort((a, b) => (a.name < b.name ? -1 : 1))
+    const found = new Map<string, Stats>()
+    for (const [nth, entry] of entries.entries()) {
+      if (nth % LOOKS_AT_ONCE === 0) await this.#look(path, entries.slice(nth, nth + LOOKS_AT_ONCE), found)
       const [inner, innerName] = [join(path, entry.name), `${name}/${entry.name}`]
       try {
         checkPath(innerName)
@@ -94,12 +101,22 @@ class Lister {
       }
       if (entry.isDirectory()) await this.#folder(inner, innerName, thing)
       else if (entry.isFile()) {
-        const found = await lstat(inner).catch(() => undefined)
-        if (found === undefined) this.#skip(inner, 'gone')
-        else this.#file(inner, innerName, thing, found)
+        const stats = found.get(entry.name)
+        if (stats === undefined) this.#skip(inner, 'gone')
+        else this.#file(inner, innerName, thing, stats)
       } else this.#skip(inner, entry.isSymbolicLink() ? 'a symbolic link' : 'a device, pipe or socket')
     }
     this.#folders.push({ kind: Kind.Folder, path, name, bytes: 0, mode: own.mode & 0o777, changedAt: this.#preserve ? own.mtimeMs : 0, thing, entries: 1 })
+  }
+
+  /** Some files at the same time: one after the other, each would wait for a turn of the event loop. */
+  async #look(path: string, entries: readonly Dirent[], found: Map<string, Stats>): Promise<void> {
+    found.clear()
+    const look = async ({ name }: Dirent) => {
+      const stats = await lstat(join(path, name)).catch(() => undefined)
+      if (stats !== undefined) found.set(name, stats)
+    }
+    await Promise.all(entries.filter((entry) => entry.isFile()).map(look))
   }
 
   #skip(path: string, why: string): void {

@@ -7,6 +7,7 @@ import type { Progress } from './progress.js'
 import { ByteReader, Kind, MAX_PIECE_BYTES, ProtocolError, Verdict, encodeHead, encodeNumber, readReply, type Answer, type Offer } from './protocol.js'
 import type { CompletionCounts, FileReport } from './report.js'
 import { openFile, type Source } from './sources.js'
+import { changed, readWhole, shorter, WHOLE_BYTES } from './whole-file.js'
 
 /** Read and written in turns, two at a time: large enough that a turn's fixed cost vanishes, small beside the send buffer. */
 const CHUNK_BYTES = 512 * 1024
@@ -67,18 +68,19 @@ export class Transfer {
   }
 
   async run(peer: Peer, interrupt: AbortSignal): Promise<void> {
-    const { kind, path } = this.#source
+    const { kind, path, bytes } = this.#source
+    const content = kind === Kind.File && bytes <= WHOLE_BYTES ? readWhole(path) : undefined
     let handle: FileHandle | undefined
     let missing: Fault | undefined
     try {
-      if (kind === Kind.File) handle = await openFile(path)
+      if (kind === Kind.File && content === undefined) handle = await openFile(path)
     } catch (error) {
       if (!(error instanceof Fault)) throw error
       missing = error
     }
     this.#clock.start()
     try {
-      await this.#ship(peer, interrupt, handle)
+      await this.#ship(peer, interrupt, content ?? handle)
     } finally {
       this.#clock.stop()
       await handle?.close()
@@ -86,7 +88,7 @@ export class Transfer {
     if (missing !== undefined) throw new Refused(missing.message)
   }
 
-  async #ship(peer: Peer, interrupt: AbortSignal, handle: FileHandle | undefined): Promise<void> {
+  async #ship(peer: Peer, interrupt: AbortSignal, file: Buffer | FileHandle | undefined): Promise<void> {
     const stop = new AbortController()
     const stopNow = () => stop.abort(interrupt.reason)
     if (interrupt.aborted) stopNow()
@@ -101,10 +103,14 @@ export class Transfer {
     const answered = this.#readAnswer(reader, offered)
     answered.catch((error: unknown) => stop.abort(error))
     try {
-      await this.#write(stream, handle, offer, stop.signal)
-      await stream.flush({ signal: stop.signal })
-      this.milliseconds = performance.now() - begin
+      if (file instanceof Uint8Array) await this.#writeWhole(stream, file, stop.signal)
+      else {
+        await this.#write(stream, file, offer, stop.signal)
+        await stream.flush({ signal: stop.signal })
+        this.milliseconds = performance.now() - begin
+      }
       const answer = await withSignal(answered, stop.signal)
+      if (this.milliseconds === 0) this.milliseconds = performance.now() - begin
       if (this.sha256Sent !== null) {
         this.sha256Received = answer.sha256.toString('hex')
         if (this.sha256Received !== this.sha256Sent) {
@@ -139,6 +145,17 @@ export class Transfer {
     for await (const completion of stream.completions()) this.completions[completion.outcome]++
   }
 
+  /** All of it in one turn: one hand-over, one packet where that is enough. The answer says soon enough that it has arrived. */
+  async #writeWhole(stream: Stream, content: Buffer, signal: AbortSignal): Promise<void> {
+    const { kind, name, mode, changedAt, entries } = this.#source
+    this.bytes = content.length
+    const digest = createHash('sha256').update(content).digest()
+    this.sha256Sent = digest.toString('hex')
+    const head = encodeHead({ kind, awaitsOffer: false, mode, changedAt, size: this.bytes, thing: this.#thing, entries, name })
+    await Promise.all([stream.writer.writev([head, content, digest], { signal }), stream.writer.end({ signal })])
+    this.#progress.add(this.bytes)
+  }
+
   /** Head, bytes, digest, end. */
   async #write(stream: Stream, handle: FileHandle | undefined, offer: Promise<Offer>, signal: AbortSignal): Promise<void> {
     const { kind, name, mode, changedAt, entries } = this.#source
@@ -170,7 +187,7 @@ export class Transfer {
     }
     const stats = await handle.stat()
     // Without the digest the receiver throws it away: half of the old and half of the new is no file.
-    if (stats.size !== bytes || stats.mtimeMs !== changedAt) throw new Fault(`expected ${path} to stay as it is, got a change while it was sent`)
+    if (stats.size !== bytes || stats.mtimeMs !== changedAt) throw changed(path)
     const digest = whole.digest()
     this.sha256Sent = digest.toString('hex')
     await stream.writer.write(digest, { signal })
@@ -230,7 +247,8 @@ export class Transfer {
 
 /** A file's bytes from `from` to `to`. One chunk is read while the one before is used. */
 async function* readAhead(handle: FileHandle, path: string, from: number, to: number): AsyncGenerator<Buffer> {
-  let [chunk, spare] = [Buffer.allocUnsafeSlow(CHUNK_BYTES), Buffer.allocUnsafeSlow(CHUNK_BYTES)]
+  const length = Math.min(CHUNK_BYTES, to - from)
+  let [chunk, spare] = [Buffer.allocUnsafeSlow(length), Buffer.allocUnsafeSlow(to - from > length ? length : 0)]
   const read = (buffer: Buffer, position: number) =>
     handle.read(buffer, 0, Math.min(CHUNK_BYTES, to - position), position).then(
       ({ bytesRead }) => bytesRead,
@@ -241,7 +259,7 @@ async function* readAhead(handle: FileHandle, path: string, from: number, to: nu
     for (let position = from; position < to; ) {
       const length = await next
       if (length instanceof Fault) throw length
-      if (length === 0) throw new Fault(`expected ${to} bytes in ${path}, got ${position}: it became shorter while it was sent`)
+      if (length === 0) throw shorter(path, to, position)
       const part = chunk.subarray(0, length)
       position += length
       ;[chunk, spare] = [spare, chunk]
