@@ -24,7 +24,7 @@ import {
 } from '../../packages/paceline/src/index.js'
 import { Network } from '../../packages/paceline/src/testing.js'
 import { ROOT, temporaryFolder } from '../e2e/helpers/cli.ts'
-import { joinStreams } from '../support/endpoints.js'
+import { joinStreams, until } from '../support/endpoints.js'
 
 const LOCAL = '127.0.0.1'
 
@@ -284,8 +284,9 @@ async function injectedTwice(t: ExecutionContext): Promise<Peer> {
   const [code] = (await once(child, 'exit')) as [number]
   t.is(code, 0)
   t.truthy((await accepted).value)
-  // Until then the old stream would take it for a packet of its own.
-  await sleep(1_500)
+  // While the old stream is there, and remembered for its idle timeout, it would take it for a packet of its own.
+  await until(t, () => receiver.stats().streams === 0, 'the first stream is over')
+  await sleep(2_000)
   return sender.connect(LOCAL, port, { pathSecret })
 }
 

@@ -7,7 +7,7 @@ setFlagsFromString('--expose-gc')
 export const gc = runInNewContext('gc') as () => void
 
 /** Collects, and lets finalizers run, until `condition` holds; returns whether it did within `milliseconds`. */
-export async function collectUntil(condition: () => boolean, milliseconds = 10_000): Promise<boolean> {
+export async function collectUntil(condition: () => boolean, milliseconds = 60_000): Promise<boolean> {
   const deadline = performance.now() + milliseconds
   while (!condition()) {
     if (performance.now() > deadline) return false
