@@ -224,12 +224,14 @@ const PROVOCATIONS: Record<ErrorCode, Provoke> = {
     return real((await tooMuch(t)).receiving, { errorCode: 3 })
   },
   async ERR_PACELINE_SEND(t) {
-    // The system refuses broadcasts to whoever has not asked for them: EACCES with every attempt.
+    // The system refuses broadcasts to whoever has not asked for them: EACCES with every attempt. A machine without a network has
+    // a route to its own.
+    const broadcast = process.platform === 'linux' ? '127.255.255.255' : '255.255.255.255'
     const sender = keep(t, await Endpoint.bind({ host: '0.0.0.0' }))
     const pathSecret: PathSecret = { exportSecret: generateSecret(), role: 'client', cipherSuite: 'aes-128-gcm' }
-    const stream = (await sender.connect('255.255.255.255', 9, { pathSecret, handshakeTimeout: 60_000 })).openStream()
+    const stream = (await sender.connect(broadcast, 9, { pathSecret, handshakeTimeout: 60_000 })).openStream()
     stream.write('x')
-    return real(failure(stream), { syscall: 'sendmsg', errno: -13, address: '255.255.255.255', port: 9 })
+    return real(failure(stream), { syscall: 'sendmsg', errno: -13, address: broadcast, port: 9 })
   },
   async ERR_PACELINE_KEY_REJECTED(t) {
     const stream = (await injectedTwice(t)).openStream()
