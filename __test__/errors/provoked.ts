@@ -75,6 +75,8 @@ async function streams(t: ExecutionContext, options: BindOptions = {}) {
   const local = peer.openStream()
   await local.writer.write('!')
   const remote = await ends.accepted
+  // Nor may an end that is not looked at be collected, and reset for that.
+  t.teardown(() => void [local, remote])
   return { ...ends, peer, local, remote }
 }
 

@@ -52,6 +52,8 @@ export async function joinStreams(
   if (remote === undefined) throw new Error('no stream came')
   const chunks = remote.chunks()
   await chunks.next()
+  // An end that the test does not look at is not forgotten: after a second it would be reset as soon as it is collected.
+  t.teardown(() => void [local, remote])
   return { ...joined, local, remote }
 }
 
