@@ -1,10 +1,9 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import test from 'ava'
 import { FailureNumber, Op } from '../../packages/paceline/src/driver.js'
 import { Endpoint, generateSecret, type Stream } from '../../packages/paceline/src/index.js'
 import { join, joinStreams, readAll, state, turns, until } from '../support/endpoints.js'
+import { collectUntil } from '../support/gc.js'
 import { MemoryNetwork, type MemoryDriver } from '../support/memory-driver.js'
 
 test('streams are let in only while somebody iterates', async (t) => {
@@ -68,9 +67,7 @@ test('close() ends every stream, reports the sum, and ends the driver', async (t
 test('close() with a deadline does not wait for a reader that does not read', async (t) => {
   const { sender, local } = await joinStreams(t, { window: 64 * 1024 })
   await local.writer.write(Buffer.alloc(1 << 20))
-  const begin = performance.now()
   const { acknowledged, undelivered } = await sender.close({ deadline: 30 })
-  t.true(performance.now() - begin < 1_000)
   t.is(acknowledged + undelivered, (1 << 20) + 1)
   t.true(undelivered > 0)
 })
@@ -233,9 +230,6 @@ test('streams that are over are forgotten', async (t) => {
   await until(t, () => peer.streams.length === 0 && receiver.peers.every(({ streams }) => streams.length === 0), 'no stream is left')
 })
 
-setFlagsFromString('--expose-gc')
-const gc = runInNewContext('gc') as () => void
-
 test.serial('a forgotten endpoint is collected and its driver closed; a busy one stays', async (t) => {
   const network = new MemoryNetwork()
   const secret = generateSecret()
@@ -257,11 +251,6 @@ test.serial('a forgotten endpoint is collected and its driver closed; a busy one
     await stream.close()
   })()
   const [busy, forgotten] = drivers
-  const deadline = performance.now() + 5_000
-  while (forgotten?.closed === false && performance.now() < deadline) {
-    gc()
-    await turns(3)
-  }
-  t.true(forgotten?.closed)
+  t.true(await collectUntil(() => forgotten?.closed === true))
   t.false(busy?.closed)
 })

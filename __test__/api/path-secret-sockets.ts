@@ -57,7 +57,11 @@ for (const role of ['client', 'server'] as const) {
       t.is(await heard, sha256(back))
       t.is(other.peer, listener.peers[0])
       t.is(peer.stats()?.cipher, cipherSuite)
-      t.is(connecter.stats().packetsDropped + listener.stats().packetsDropped, 0)
+      for (const endpoint of [connecter, listener]) {
+        // A late acknowledgement makes a copy, which is no fault.
+        const { duplicate: _, ...dropped } = endpoint.stats().dropped
+        t.deepEqual(dropped, Object.fromEntries(Object.keys(dropped).map((reason) => [reason, 0])) as typeof dropped)
+      }
     })
   }
 }
@@ -78,10 +82,10 @@ test.serial('the wrong secret fails with a code', async (t) => {
   const theirs = secretOf({ role: 'server' })
   const { listener, connect } = await pair(t, theirs)
   void listener.streams().next()
-  const peer = await connect({ ...opposite(theirs), exportSecret: generateSecret() }, { handshakeTimeout: 300 })
+  const peer = await connect({ ...opposite(theirs), exportSecret: generateSecret() }, { handshakeTimeout: 2_000 })
   const stream = peer.openStream()
   const failed = new Promise<Error>((resolve) => stream.once('error', resolve))
-  await stream.writer.write('hello')
+  stream.write('hello')
   t.like(await failed, { name: 'PeerError', code: 'ERR_PACELINE_PATH_UNCONFIRMED' })
   await t.throwsAsync(peer.closed, { code: 'ERR_PACELINE_PATH_UNCONFIRMED' })
   t.true(listener.stats().packetsDropped > 0, 'the packets came, and were dropped')
@@ -132,8 +136,9 @@ test.serial('a peer that was restarted without the path secret proves it with it
     await accepted
     first.destroy()
     kept(t, await Endpoint.bind({ host: LOCAL, port, resetKey }))
-    await stream.writer.write('anybody there?')
-    const heard = await Promise.race([failed, sleep(1_500, undefined)])
+    // Copies of what was not acknowledged may have been answered before.
+    if (!stream.destroyed) stream.write('anybody there?')
+    const heard = await (expected === undefined ? Promise.race([failed, sleep(1_500, undefined)]) : failed)
     t.is(heard?.code, expected)
     connecter.destroy()
   }

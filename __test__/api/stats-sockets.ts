@@ -17,10 +17,18 @@ async function pair(t: ExecutionContext, bind: BindOptions = {}, connect: Connec
   return { sender, receiver, peer, transfer }
 }
 
-/** What was acknowledged last has an acknowledgement of its own on the way: counters are compared when none goes on. */
-async function settled(...endpoints: Endpoint[]) {
-  const sent = () => endpoints.map((endpoint) => endpoint.stats().transmissions).join()
-  for (let before = ''; before !== sent(); await sleep(50)) before = sent()
+/**
+ * What was acknowledged last has an acknowledgement of its own on the way: what several calls count is compared if nothing was
+ * sent for a while, nor while they were made.
+ */
+async function atRest<T>(endpoints: Endpoint[], take: () => T): Promise<T> {
+  const traffic = () => endpoints.map((endpoint) => endpoint.stats()).map(({ transmissions, bytesSent, sent, socket }) => [transmissions, bytesSent, sent, socket.receives].join()).join(';')
+  for (;;) {
+    const before = traffic()
+    await sleep(50)
+    const taken = take()
+    if (before === traffic()) return taken
+  }
 }
 
 test.serial('what the addon counts is complete and adds up', async (t) => {
@@ -28,8 +36,7 @@ test.serial('what the addon counts is complete and adds up', async (t) => {
   const bytes = 16 << 20
   const before = sender.stats()
   const stream = await transfer(bytes)
-  await settled(sender, receiver)
-  const [ours, theirs, path] = [sender.stats(), receiver.stats(), peer.stats()]
+  const [ours, theirs, path, since] = await atRest([sender, receiver], () => [sender.stats(), receiver.stats(), peer.stats(), sender.stats({ since: before })] as const)
   t.is(ours.sent + ours.failed + ours.cancelled, ours.transmissions)
   for (const of of [ours, path]) {
     t.is(of.pacingErrorUs.count, of.sent)
@@ -52,13 +59,11 @@ test.serial('what the addon counts is complete and adds up', async (t) => {
   t.is(counts.packets, ours.packets)
   t.is(counts.packetsRetransmitted, ours.packetsRetransmitted)
   t.is(counts.bytesRetransmitted, ours.bytesRetransmitted)
-  const since = sender.stats({ since: before })
   t.is(since.transmissions, ours.transmissions - before.transmissions)
   // The newest train counts when the next begins; how long one gets on a fast loopback, nobody knows.
   await transfer(64 << 10)
-  await settled(sender, receiver)
-  t.true(sender.stats().trainPackets.sum >= ours.gsoSegments.sum)
-  const { transmissions } = sender.stats()
+  const { trainPackets, transmissions } = await atRest([sender, receiver], () => sender.stats())
+  t.true(trainPackets.sum >= ours.gsoSegments.sum)
   await sender.close()
   t.like(sender.stats(), { streams: 0, paths: 0, transmissions })
 })

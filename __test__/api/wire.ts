@@ -7,8 +7,10 @@ import { RunFinder, isStreamPacket, parseStreamPacket, patchVarint } from '../e2
 import { Proxy, type Forward } from '../e2e/helpers/proxy.ts'
 import type { Report } from '../e2e/helpers/report.ts'
 
-/** Slow enough that a proxy in JavaScript loses nothing. */
+/** Slow enough that a proxy in JavaScript loses nothing, unless it is held back. */
 const BITRATE = '40M'
+/** A proxy that was held back has lost datagrams in its socket's buffer, and may not be asked how many there were. */
+const ATTEMPTS = 6
 const FILE_BYTES = 4 << 20
 /** design.md section 6: 1408 bytes of payload and a 48-byte header and a tag, over IPv4. */
 const MAX_DATAGRAM = 1472
@@ -33,13 +35,19 @@ async function transfer(t: Parameters<typeof startReceiver>[0], forward?: Forwar
 }
 
 test.serial('no datagram shows the file, none is too large, and their number is what the report says', async (t) => {
-  const { proxy, content, report } = await transfer(t)
-  const finder = new RunFinder(content)
-  const datagrams = [...proxy.fromSender, ...proxy.fromReceiver]
-  t.true(datagrams.length > FILE_BYTES / MAX_DATAGRAM, 'the proxy saw the transfer')
-  t.is(Math.max(...datagrams.map((datagram) => finder.longestRun(datagram))) < RUN_BYTES, true)
-  t.true(Math.max(...datagrams.map((datagram) => datagram.length)) <= MAX_DATAGRAM)
-  t.is(proxy.fromSender.filter(isStreamPacket).length, report.packets)
+  for (let attempt = 1; ; attempt += 1) {
+    const { proxy, content, report } = await transfer(t)
+    const finder = new RunFinder(content)
+    const datagrams = [...proxy.fromSender, ...proxy.fromReceiver]
+    t.true(datagrams.length > FILE_BYTES / MAX_DATAGRAM, 'the proxy saw the transfer')
+    t.true(Math.max(...datagrams.map((datagram) => finder.longestRun(datagram))) < RUN_BYTES)
+    t.true(Math.max(...datagrams.map((datagram) => datagram.length)) <= MAX_DATAGRAM)
+    const seen = proxy.fromSender.filter(isStreamPacket).length
+    t.true(seen <= report.packets, `${seen} of ${report.packets}`)
+    if (seen === report.packets) return
+    if (attempt === ATTEMPTS) return t.is(seen, report.packets)
+    t.log(`the proxy saw ${seen} packets of ${report.packets}: once more`)
+  }
 })
 
 test('the search would have found a run of the file', (t) => {
@@ -53,6 +61,19 @@ test('the search would have found a run of the file', (t) => {
 })
 
 test.serial('forged packets over received, partly received and empty ranges change nothing', async (t) => {
+  for (let attempt = 1; ; attempt += 1) {
+    const { forged, dropped } = await forgery(t)
+    for (const [kind, count] of Object.entries(forged)) t.true(count > 100, `${count} forged packets over ${kind} ranges`)
+    const all = forged.empty + forged.received + forged.partly
+    t.true(dropped > 100, 'forged packets came, and were dropped')
+    if (dropped >= all) return
+    if (attempt === ATTEMPTS) return t.true(dropped >= all, `${dropped} dropped of ${all}`)
+    t.log(`a receiver that was held back dropped ${dropped} of ${all}: once more`)
+  }
+})
+
+/** A transfer with forged packets before and behind genuine ones; how many of each kind there were, and how many packets were dropped. */
+async function forgery(t: Parameters<typeof transfer>[0]) {
   const forged = { empty: 0, received: 0, partly: 0 }
   let seen = 0
   const { received } = await transfer(t, (datagram) => {
@@ -78,6 +99,5 @@ test.serial('forged packets over received, partly received and empty ranges chan
       ...forge('partly', offset + Math.floor(packet.payloadLength / 2 / 16) * 16),
     ]
   })
-  for (const [kind, count] of Object.entries(forged)) t.true(count > 100, `${count} forged packets over ${kind} ranges`)
-  t.true((received['packetsDropped'] ?? 0) >= forged.empty + forged.received + forged.partly, JSON.stringify(received))
-})
+  return { forged, dropped: received['packetsDropped'] ?? 0 }
+}

@@ -24,7 +24,7 @@ import {
 } from '../../packages/paceline/src/index.js'
 import { Network } from '../../packages/paceline/src/testing.js'
 import { ROOT, temporaryFolder } from '../e2e/helpers/cli.ts'
-import { joinStreams } from '../support/endpoints.js'
+import { joinStreams, until } from '../support/endpoints.js'
 
 const LOCAL = '127.0.0.1'
 
@@ -75,6 +75,8 @@ async function streams(t: ExecutionContext, options: BindOptions = {}) {
   const local = peer.openStream()
   await local.writer.write('!')
   const remote = await ends.accepted
+  // Nor may an end that is not looked at be collected, and reset for that.
+  t.teardown(() => void [local, remote])
   return { ...ends, peer, local, remote }
 }
 
@@ -224,12 +226,14 @@ const PROVOCATIONS: Record<ErrorCode, Provoke> = {
     return real((await tooMuch(t)).receiving, { errorCode: 3 })
   },
   async ERR_PACELINE_SEND(t) {
-    // The system refuses broadcasts to whoever has not asked for them: EACCES with every attempt.
+    // The system refuses broadcasts to whoever has not asked for them: EACCES with every attempt. A machine without a network has
+    // a route to its own.
+    const broadcast = process.platform === 'linux' ? '127.255.255.255' : '255.255.255.255'
     const sender = keep(t, await Endpoint.bind({ host: '0.0.0.0' }))
     const pathSecret: PathSecret = { exportSecret: generateSecret(), role: 'client', cipherSuite: 'aes-128-gcm' }
-    const stream = (await sender.connect('255.255.255.255', 9, { pathSecret, handshakeTimeout: 60_000 })).openStream()
+    const stream = (await sender.connect(broadcast, 9, { pathSecret, handshakeTimeout: 60_000 })).openStream()
     stream.write('x')
-    return real(failure(stream), { syscall: 'sendmsg', errno: -13, address: '255.255.255.255', port: 9 })
+    return real(failure(stream), { syscall: 'sendmsg', errno: -13, address: broadcast, port: 9 })
   },
   async ERR_PACELINE_KEY_REJECTED(t) {
     const stream = (await injectedTwice(t)).openStream()
@@ -284,8 +288,9 @@ async function injectedTwice(t: ExecutionContext): Promise<Peer> {
   const [code] = (await once(child, 'exit')) as [number]
   t.is(code, 0)
   t.truthy((await accepted).value)
-  // Until then the old stream would take it for a packet of its own.
-  await sleep(1_500)
+  // While the old stream is there, and remembered for its idle timeout, it would take it for a packet of its own.
+  await until(t, () => receiver.stats().streams === 0, 'the first stream is over')
+  await sleep(2_000)
   return sender.connect(LOCAL, port, { pathSecret })
 }
 

@@ -90,7 +90,7 @@ test.serial('backpressure has a beginning and an end', async (t) => {
   t.is(heard.length, 2, 'once, however often it waited')
   const unblocked = heard[1]?.[1] as DiagnosticMessages['paceline:stream.unblocked']
   t.is(unblocked.stream, local)
-  t.true(unblocked.blockedFor > 0 && unblocked.blockedFor < 5_000)
+  t.true(unblocked.blockedFor > 0 && unblocked.blockedFor < 60_000)
 })
 
 test.serial('handshakes that fail, peers that go, endpoints that break', async (t) => {
@@ -192,25 +192,30 @@ test.serial('handshakes and streams are measured while somebody asked for it, an
     measurePerformance(false)
   })
   const life = async () => {
-    const { local, remote, network } = await joinStreams(t)
+    const { local, remote, network, receiver } = await joinStreams(t)
     remote.resume()
     remote.end()
     local.resume()
     await local.close()
+    // The other side is over a little later.
+    await until(t, () => receiver.peers.every(({ streams }) => streams.length === 0), 'both sides are over')
     network.drivers.clear()
-    await new Promise((resolve) => setTimeout(resolve, 20))
     return local
   }
   await life()
+  // What was measured is told a turn later.
+  await turns(50)
   t.deepEqual(entries, [])
   measurePerformance(true)
   const local = await life()
+  await until(t, () => entries.length >= 3, 'it was measured')
+  await turns(50)
   const of = (name: string) => entries.filter((entry) => entry.name === name)
   t.deepEqual(of('paceline:connect').map(({ detail }) => detail), [{ address: '127.0.0.1', port: 4433 }])
   const streams = of('paceline:stream')
   t.is(streams.length, 2)
   t.true(streams.some(({ detail }) => (detail as { id: number }).id === local.id))
-  for (const { duration, startTime } of entries) t.true(duration > 0 && duration < 5_000 && startTime <= performance.now())
+  for (const { duration, startTime } of entries) t.true(duration > 0 && duration < 60_000 && startTime <= performance.now())
   t.deepEqual(performance.getEntriesByType('measure'), [])
 })
 

@@ -92,14 +92,14 @@ test('a file of a whole stream reads back: every packet once, with times and fra
   const [header, events] = sequence(readFileSync(file, 'utf8'))
   t.like(header, { qlog_version: '0.3', qlog_format: 'JSON-SEQ', title: 'upload 17' })
   t.like(header.trace, { vantage_point: { type: 'client' }, common_fields: { time_format: 'relative', protocol_type: ['QUIC'] } })
-  t.true(Math.abs(header.trace.common_fields.reference_time - began) < 1_000)
+  t.true(Math.abs(header.trace.common_fields.reference_time - began) < 60_000)
   t.deepEqual(result, { written: events.length + 1, dropped: 0 })
   const sent = events.filter(({ name }) => name === 'transport:packet_sent')
   asQvisReads(t, header, events)
   let offset = 1
   const byOffset = [...sent].sort((a, b) => (a.data.frames?.[0]?.offset ?? 0) - (b.data.frames?.[0]?.offset ?? 0))
   for (const { time, data } of byOffset) {
-    t.true(time < 10_000)
+    t.true(time < 60_000)
     t.is(data.raw?.length, (frameLength(data) ?? 0) + 64)
     t.is(data.header?.packet_type, data.is_retransmission === true ? 'unknown' : '1RTT')
     const frame = data.frames?.[0]

@@ -136,6 +136,8 @@ export class MemoryDriver implements Driver {
   readonly #ends = new Map<number, End>()
   readonly #peers = new Map<number, MemoryPeer>()
   readonly #news: News[] = []
+  /** Of handshakes under way. */
+  readonly #timers = new Set<NodeJS.Timeout>()
   #armed = true
   #stepping = false
   #nextId = 2
@@ -154,8 +156,10 @@ export class MemoryDriver implements Driver {
     const other = this.network.drivers.get(port)
     const knows = other?.settings.secrets.some((secret) => Buffer.compare(secret, options.secrets[0] ?? NOTHING) === 0) ?? false
     const timer = setTimeout(() => {
+      this.#timers.delete(timer)
       if (this.#peers.delete(id)) this.tell([Event.PeerClosed, 5, id, FailureNumber.HandshakeTimeout, 0])
     }, options.handshakeTimeout)
+    this.#timers.add(timer)
     if (other === undefined || !knows || other.closed) return
     this.network.carry(() => {
       const remote: MemoryPeer = { id: other.#takeId(), driver: other, remote: peer, maxBitrate: 0 }
@@ -163,6 +167,7 @@ export class MemoryDriver implements Driver {
       other.tell([Event.PeerOpen, 4, remote.id, 1])
       this.network.carry(() => {
         clearTimeout(timer)
+        this.#timers.delete(timer)
         if (!this.#peers.has(id)) return
         peer.remote = remote
         this.tell([Event.PeerOpen, 4, id, 0])
@@ -253,6 +258,9 @@ export class MemoryDriver implements Driver {
     this.closed = true
     this.network.drivers.delete(this.address.port)
     this.#news.length = 0
+    // Or the process would wait for them.
+    for (const timer of this.#timers) clearTimeout(timer)
+    this.#timers.clear()
   }
 
   /** Ends a stream from inside, as a timeout would; a little later on the other side, too. */

@@ -52,10 +52,10 @@ async function receive({ secret, bytesPerSecond }: ReceiveTask): Promise<void> {
       }
     }
     tell({ event: 'done', bytes, wrong, memoryGrowth: memory.stop(), milliseconds: performance.now() - begin })
-    await stream.close({ deadline: 1000 })
+    await stream.close({ deadline: 10_000 })
     break
   }
-  await endpoint.close({ deadline: 1000 })
+  await endpoint.close({ deadline: 10_000 })
 }
 
 function* generator(bytes: number): Generator<Buffer> {
@@ -73,8 +73,8 @@ async function send({ secret, port, bytes }: SendTask): Promise<void> {
   await stream.writer.end()
   await stream.flush()
   tell({ event: 'done', bytes, wrong: 0, memoryGrowth: memory.stop(), milliseconds })
-  await stream.close({ deadline: 1000 })
-  await endpoint.close({ deadline: 1000 })
+  await stream.close({ deadline: 10_000 })
+  await endpoint.close({ deadline: 10_000 })
 }
 
 /** Fills the send buffer, lets the transfer settle, blocks JavaScript, and says when. */
@@ -94,8 +94,8 @@ async function stall({ secret, port, maxBitrate, queued, settleMs, stallMs, afte
   await stream.writer.write(Buffer.alloc(afterwards))
   await stream.writer.end()
   await stream.flush()
-  await stream.close({ deadline: 1000 })
-  await endpoint.close({ deadline: 1000 })
+  await stream.close({ deadline: 10_000 })
+  await endpoint.close({ deadline: 10_000 })
 }
 
 const [role, json = ''] = process.argv.slice(2)

@@ -122,11 +122,12 @@ export class Traffic {
       before = mark
     }
     await writer.end({ signal })
-    const drain = Number.isFinite(this.#deadline) ? AbortSignal.any([signal, AbortSignal.timeout(DRAIN_MS)]) : signal
+    // Kept here: any() holds what it is made of weakly, and a timeout that nobody holds may be collected before its time (Node 20).
+    const timeUp = Number.isFinite(this.#deadline) ? AbortSignal.timeout(DRAIN_MS) : undefined
     try {
-      await stream.flush({ signal: drain })
+      await stream.flush({ signal: timeUp === undefined ? signal : AbortSignal.any([signal, timeUp]) })
     } catch (error) {
-      if (!drain.aborted || signal.aborted) throw error
+      if (timeUp?.aborted !== true || signal.aborted) throw error
       this.undeliveredBytes += written - Math.max(0, stream.stats().bytesAcknowledged - head)
       stream.reset(TIME_UP)
     }
