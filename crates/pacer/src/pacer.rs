@@ -12,6 +12,9 @@ const BURST_NS: u64 = MS;
 const MIN_BURST_PACKETS: u64 = 2;
 /// Packets of a burst at most before the first RTT: RFC 9002 §7.2's initial window.
 const BLIND_BURST_PACKETS: u64 = 10;
+/// Bursts that a window has room for: one leaves, one is on its way, one is acknowledged. A window of 110 KB, which BBR has between
+/// two hosts with too much to do, let one of 64 KiB leave a round trip, and what then arrives is BBR's next estimate.
+const BURSTS_OF_WINDOW: u64 = 3;
 /// No interval is shorter: the wheel and s2n-quic-core count microseconds.
 const MIN_INTERVAL: Fine = Fine::from_ns(1_000);
 /// A late path catches up with this much of its rate at once, or a smoothed RTT if that is shorter.
@@ -43,8 +46,8 @@ impl Pacer {
         Self::default()
     }
 
-    /// Packets of `packet_len` bytes the next burst may have: what the rate sends in a millisecond, at least 2, at most
-    /// `max_segments` and `max_bytes`, at most 10 until there is an RTT. At least 1.
+    /// Packets of `packet_len` bytes the next burst may have: what the rate sends in a millisecond, at least 2, at most a
+    /// third of the window or 10, if that is more (until there is an RTT: 10), `max_segments` and `max_bytes`. At least 1.
     pub fn burst_packets(
         &self,
         controller: &Controller,
@@ -55,8 +58,10 @@ impl Pacer {
         let packet_len = u64::from(packet_len.max(1));
         // The rate is at most 12.5 GB/s, so this is far below 2^64.
         let packets = controller.rate() * BURST_NS / crate::time::SECOND / packet_len;
-        let packets = packets.max(MIN_BURST_PACKETS);
-        let packets = if controller.has_rtt() { packets } else { packets.min(BLIND_BURST_PACKETS) };
+        let of_window = controller.congestion_window() / BURSTS_OF_WINDOW / packet_len;
+        let most =
+            if controller.has_rtt() { of_window.max(BLIND_BURST_PACKETS) } else { BLIND_BURST_PACKETS };
+        let packets = packets.min(most).max(MIN_BURST_PACKETS);
         let packets = usize::try_from(packets).unwrap_or(usize::MAX);
         packets.min(max_segments).min(max_bytes / packet_len as usize).max(1)
     }

@@ -2,7 +2,7 @@
 
 use super::{Noise, RATES};
 use crate::{
-    Algorithm, Controller, Pacer,
+    AckEvent, Acked, Algorithm, Controller, Pacer,
     time::{MS, SECOND},
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +10,31 @@ use std::collections::{BTreeMap, VecDeque};
 fn controller_with_rtt(rtt_ns: u64) -> Controller {
     let mut controller = Controller::new(Algorithm::Bbr, 1472, 1);
     controller.seed_rtt(0, rtt_ns);
+    controller
+}
+
+/// Filled round trip after round trip until it takes `least_window` bytes in flight.
+fn grown_controller(rtt_ns: u64, least_window: u64) -> Controller {
+    let mut controller = controller_with_rtt(rtt_ns);
+    let mut now_ns = rtt_ns;
+    while controller.congestion_window() < least_window {
+        let sent_ns = now_ns;
+        let mut newest = controller.on_sent(sent_ns, 1472, false);
+        let mut bytes = 1472;
+        while bytes + 1472 <= controller.congestion_window() {
+            newest = controller.on_sent(sent_ns, 1472, false);
+            bytes += 1472;
+        }
+        now_ns += rtt_ns;
+        controller.on_ack_event(&AckEvent {
+            now_ns,
+            rtt_sample: Some((sent_ns, 0)),
+            lost: &[],
+            acked: Some(Acked { bytes, newest, newest_sent_ns: sent_ns }),
+            persistent_congestion: false,
+            ecn_ce: 0,
+        });
+    }
     controller
 }
 
@@ -126,7 +151,7 @@ fn bursts_are_a_millisecond_within_their_limits() {
     assert!(!blind.has_rtt());
     assert_eq!(pacer.burst_packets(&blind, 1472, 64, 65_507), 8, "12.5 MB/s before the first RTT");
     assert_eq!(pacer.burst_packets(&blind, 100, 64, 65_507), 10, "at most ten until there is one");
-    let fast = controller_with_rtt(MS / 10);
+    let fast = grown_controller(MS / 10, 3 * 65_507);
     assert!(fast.rate() > 65_507 * 1000, "{}", fast.rate());
     assert_eq!(pacer.burst_packets(&fast, 1472, 64, 65_507), 44, "bytes bound it");
     assert_eq!(pacer.burst_packets(&fast, 500, 64, 65_507), 64, "segments bound it");
@@ -138,7 +163,21 @@ fn bursts_are_a_millisecond_within_their_limits() {
     let middle = controller_with_rtt(4 * MS);
     let expected = (middle.rate() / 1000 / 1472) as usize;
     assert!(expected > 2 && expected < 44);
-    assert_eq!(pacer.burst_packets(&middle, 1472, 64, 65_507), expected);
+    let middle = grown_controller(4 * MS, 3 * 1472 * expected as u64);
+    let expected = (middle.rate() / 1000 / 1472) as usize;
+    assert_eq!(pacer.burst_packets(&middle, 1472, 64, 65_507), expected.min(44));
+}
+
+#[test]
+fn a_window_has_room_for_three_bursts() {
+    let pacer = Pacer::new();
+    let small = controller_with_rtt(MS / 10);
+    assert!(small.rate() > 65_507 * 1000 && small.congestion_window() < 3 * 10 * 1472);
+    assert_eq!(pacer.burst_packets(&small, 1472, 64, 65_507), 10, "as before the first RTT");
+    let medium = grown_controller(MS / 10, 3 * 12 * 1472);
+    let third = medium.congestion_window() / 3 / 1472;
+    assert!((12..44).contains(&third), "{third}");
+    assert_eq!(pacer.burst_packets(&medium, 1472, 64, 65_507) as u64, third);
 }
 
 #[test]
