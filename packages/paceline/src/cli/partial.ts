@@ -372,7 +372,7 @@ function syncFolder(folder: string): Promise<void> {
   }
   const under = syncing.get(folder)
   if (under === undefined) return begin()
-  const next = waiting.get(folder) ?? under.then(begin)
+  const next = waiting.get(folder) ?? under.then(begin, begin)
   waiting.set(folder, next)
   return next
 }
