@@ -27,10 +27,11 @@ export function start(command, args, options = {}) {
   return child
 }
 
-/** Runs to the end: the exit code, the signal, and what it printed. `onText` sees the text as it comes. */
-export function run(command, args, { onText, ...options } = {}) {
+/** Runs to the end: the exit code, the signal, and what it printed. `onText` sees the text as it comes, `onStart` the process. */
+export function run(command, args, { onText, onStart, ...options } = {}) {
   return new Promise((resolve) => {
     const child = start(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options })
+    onStart?.(child)
     let output = ''
     const collect = (source) => {
       source?.setEncoding('utf8')
