@@ -36,6 +36,9 @@ test('endpoint.close: aborted, everything is reset and nothing is left', async (
   await t.throwsAsync(closing, abortion)
   t.like((await failed)[0], { errorCode: 999 })
   await sender.closed
+  const { acknowledged, undelivered } = await sender.close()
+  t.is(acknowledged + undelivered, MANY + 1)
+  t.true(undelivered > 0)
 })
 
 test('a signal that was aborted before is honoured where there is no stream to wait for, too', async (t) => {
@@ -83,8 +86,10 @@ test('a second close of an endpoint: its signal resets what is left, and the fir
   await sender.closed
 })
 
-test('a close after destroy() has nothing to tell', async (t) => {
-  const { sender } = await joinStreams(t)
+test('a close after destroy() tells what got there, as far as known, and what did not', async (t) => {
+  const { local, sender } = await joinStreams(t)
+  await local.flush()
+  local.write('lost')
   sender.destroy()
-  t.deepEqual(await sender.close(), { acknowledged: 0, undelivered: 0 })
+  t.deepEqual(await sender.close(), { acknowledged: 1, undelivered: 4 })
 })

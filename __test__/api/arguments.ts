@@ -38,6 +38,7 @@ const table: [string, Call, string][] = [
   ['connect handshakeTimeout', ({ sender }) => sender.connect?.('127.0.0.1', 1, { secret, handshakeTimeout: 1 }), 'options.handshakeTimeout: expected a number from 10 to 600000 ms, got 1'],
   ['connect maxBitrate', ({ sender }) => sender.connect?.('127.0.0.1', 1, { secret, maxBitrate: 10 }), `options.maxBitrate: ${BITRATE} 10`],
   ['connect signal', ({ sender }) => sender.connect?.('127.0.0.1', 1, { secret, signal: {} }), `${A_SIGNAL} an object`],
+  ['connect signal that is none', ({ sender }) => sender.connect?.('127.0.0.1', 1, { secret, signal: { aborted: false } }), `${A_SIGNAL} an object`],
   ['connect both secrets', ({ sender }) => sender.connect?.('127.0.0.1', 1, { secret, pathSecret: {} }), 'options.pathSecret: expected nothing beside options.secret, got an object'],
   ['streams(1)', ({ receiver }) => receiver.streams?.(1), `options: ${AN_OBJECT} 1`],
   ['streams({ signal })', ({ receiver }) => receiver.streams?.({ signal: 'x' }), `${A_SIGNAL} "x"`],

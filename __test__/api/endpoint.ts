@@ -158,14 +158,52 @@ test('bind does not let in peers, listen does', async (t) => {
 test('a driver that breaks ends the endpoint and rejects every wait', async (t) => {
   const { receiver, receiverDriver, remote, local } = await joinStreams(t)
   const reading = remote.chunks().next()
+  const accepting = receiver.streams().next()
   receiverDriver.drain = () => {
     throw Object.assign(new Error('the worker thread panicked'), { code: 'ERR_PACELINE_INTERNAL' })
   }
   const broken = t.throwsAsync(reading, { code: 'ERR_PACELINE_INTERNAL', message: 'the worker thread panicked', name: 'EndpointError' })
   await local.writer.write('x')
   await broken
+  // Who only accepts must not take it for an end.
+  await t.throwsAsync(accepting, { code: 'ERR_PACELINE_INTERNAL', message: 'the worker thread panicked' })
+  await t.throwsAsync(receiver.streams().next(), { code: 'ERR_PACELINE_INTERNAL' })
+  await t.throwsAsync(remote.peer.closed, { code: 'ERR_PACELINE_INTERNAL' })
   await receiver.closed
   t.true(receiverDriver.closed)
+})
+
+test('destroy(error): whatever waits is rejected with it; a plain Error will do', async (t) => {
+  const { receiver, remote } = await joinStreams(t)
+  const waits = [receiver.streams().next(), remote.chunks().next(), remote.peer.closed]
+  const why = new Error('the disk is full')
+  receiver.destroy(why)
+  for (const wait of waits) t.is(await t.throwsAsync<Error>(wait as Promise<unknown>), why)
+  t.throws(() => remote.peer.openStream(), { code: 'ERR_PACELINE_PEER_CLOSED' })
+  await t.throwsAsync(receiver.connect('127.0.0.1', 1, { secret: generateSecret() }), { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
+})
+
+test('a loop that was left takes no stream from the next one', async (t) => {
+  const { peer, receiver } = await join(t)
+  const left = receiver.streams()
+  const waiting = left.next()
+  await left.return?.()
+  t.deepEqual(await waiting, { done: true, value: undefined })
+  const next = receiver.streams().next()
+  await turns(2)
+  await peer.openStream().writer.write('x')
+  t.is((await (await next).value?.chunks().next())?.value?.toString(), 'x')
+})
+
+test('no connect and no stream while it is being closed', async (t) => {
+  const { local, sender, peer } = await joinStreams(t, { sendBufferBytes: 64 << 10 }, { sendBufferBytes: 64 << 10 })
+  local.write(Buffer.alloc(1 << 20))
+  const closing = sender.close({ deadline: 60_000 })
+  t.is(await state(closing), 'pending')
+  await t.throwsAsync(sender.connect('127.0.0.1', 4433, { secret: generateSecret() }), { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
+  t.throws(() => peer.openStream(), { code: 'ERR_PACELINE_ENDPOINT_CLOSED' })
+  await sender.close({ deadline: 0 })
+  await closing
 })
 
 test('what a driver refuses is an error of the package', async (t) => {

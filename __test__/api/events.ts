@@ -113,10 +113,12 @@ test('a listener that throws costs no event and no drain', async (t) => {
 
 test('a record without length is refused once instead of read for ever', async (t) => {
   const driver = batches([Event.End, 0, 1])
-  const pump = new EventPump(driver, sink([]))
-  t.throws(() => pump.wake(), { instanceOf: RangeError })
+  const faults: unknown[] = []
+  const pump = new EventPump(driver, sink([], { broken: (error) => faults.push(error) }))
+  pump.wake()
+  t.true(faults[0] instanceof RangeError)
   await turn()
-  t.is(driver.drains(), 2)
+  t.is(faults.length, 1)
 })
 
 test('received bytes stay what they are when the slab is replaced', async (t) => {

@@ -156,5 +156,6 @@ test('a reset token needs a key of 32 bytes and a whole path secret, and is the 
   const refused = { code: 'ERR_PACELINE_SECRET' }
   await t.throwsAsync(resetToken(key.subarray(1), ours), { ...refused, message: /^resetKey: expected a Uint8Array of 32 random bytes, got 31 bytes/ })
   await t.throwsAsync(resetToken(key, { ...ours, exportSecret: Buffer.alloc(31, 'secret') }), { ...refused, message: /^pathSecret\.exportSecret: .*got 31 bytes/ })
+  await t.throwsAsync(Endpoint.bind({ resetKey: Buffer.alloc(32) }), { ...refused, message: /^options\.resetKey: expected random bytes, got a placeholder with 1 different byte values/ })
   await t.throwsAsync(Endpoint.bind({ resetKey: Buffer.alloc(3) }), { ...refused, message: /^options\.resetKey: expected .*, got 3 bytes/ })
 })

@@ -1,8 +1,14 @@
 import { inspect } from 'node:util'
 import test from 'ava'
-import { Recorder, MAX_WAITING_RECORDS } from '../../packages/paceline/src/completions.js'
+import { MAX_WAITING_RECORDS, OWN_RECORDS, Recorder, type RecordBudget } from '../../packages/paceline/src/completions.js'
 import type { Completion, Completions } from '../../packages/paceline/src/index.js'
 import { joinStreams, state, turns } from '../support/endpoints.js'
+import { collectUntil } from '../support/gc.js'
+
+/** Of one transmission without packets. */
+const record = new Float64Array([0, 1, 2, 0])
+
+function nothing(): void {}
 
 async function all(completions: Completions): Promise<Completion[]> {
   const entries: Completion[] = []
@@ -123,20 +129,44 @@ test('two iterators get the same entries; one that was left gets none', async (t
 
 test('records that wait in JavaScript are bounded over all streams, too', async (t) => {
   const budget = { waiting: MAX_WAITING_RECORDS - 2 }
-  const recorder = new Recorder(budget, 1)
-  const completions = recorder.open(() => undefined)
-  const record = new Float64Array([0, 1, 2, 0])
-  for (let count = 0; count < 5; count += 1) recorder.completion(record)
+  const recorder = new Recorder(budget, 1, nothing)
+  const completions = recorder.open(nothing)
+  for (let count = 0; count < OWN_RECORDS + 5; count += 1) recorder.completion(record)
   t.is(budget.waiting, MAX_WAITING_RECORDS)
   t.is(completions.skipped, 3)
-  recorder.closed(5, 0)
-  t.is((await all(completions)).length, 2)
+  recorder.closed(OWN_RECORDS + 5, 0)
+  t.is((await all(completions)).length, OWN_RECORDS + 2)
   t.is(budget.waiting, MAX_WAITING_RECORDS - 2)
 })
 
+test('iterators that nobody reads take nothing from one that is read', async (t) => {
+  const budget = { waiting: MAX_WAITING_RECORDS }
+  const recorder = new Recorder(budget, 1, nothing)
+  const completions = recorder.open(nothing)
+  for (let turn = 0; turn < 10; turn += 1) {
+    for (let count = 0; count < OWN_RECORDS; count += 1) recorder.completion(record)
+    for (let count = 0; count < OWN_RECORDS; count += 1) t.false((await completions.next()).done)
+  }
+  t.is(completions.skipped, 0)
+  t.is(budget.waiting, MAX_WAITING_RECORDS)
+})
+
+test.serial('an iterator that the program dropped gives back what waited in it', async (t) => {
+  const budget: RecordBudget = { waiting: 0 }
+  const fill = (): void => {
+    const recorder = new Recorder(budget, 1, nothing)
+    recorder.open(nothing)
+    for (let count = 0; count < OWN_RECORDS + 100; count += 1) recorder.completion(record)
+    recorder.closed(OWN_RECORDS + 100, 0)
+  }
+  fill()
+  t.is(budget.waiting, 100)
+  t.true(await collectUntil(() => budget.waiting === 0))
+})
+
 test('an entry keeps its numbers when the ring is overwritten, and can be shown', async (t) => {
-  const recorder = new Recorder({ waiting: 0 }, 1)
-  const completions = recorder.open(() => undefined)
+  const recorder = new Recorder({ waiting: 0 }, 1, nothing)
+  const completions = recorder.open(nothing)
   const record = new Float64Array([2, 5, NaN, 0, 3, 10, 20, 1 | 8 | (84 << 16)])
   recorder.completion(record)
   record.fill(7)

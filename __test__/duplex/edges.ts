@@ -111,6 +111,10 @@ test('a stream carries bytes: object mode is refused, and highWaterMark is both 
     t.throws(() => peer.openStream({ [name]: true } as OpenStreamOptions), { instanceOf: OptionError, message: `options.${name}: expected false (a stream carries bytes), got true` })
     t.notThrows(() => peer.openStream({ [name]: false } as OpenStreamOptions))
   }
+  // What a stream does not do is refused instead of ignored.
+  for (const [name, value] of Object.entries({ autoDestroy: false, emitClose: false, decodeStrings: false, defaultEncoding: 'hex', encoding: 'utf8' })) {
+    t.throws(() => peer.openStream({ [name]: value } as OpenStreamOptions), { instanceOf: OptionError, message: new RegExp(`^options\\.${name}: expected .*, got `) })
+  }
   const both = peer.openStream({ highWaterMark: 5_000 })
   t.deepEqual([both.readableHighWaterMark, both.writableHighWaterMark], [5_000, 5_000])
   // As in the constructor of node:stream, where it wins over the mark of one side.

@@ -105,6 +105,20 @@ test('setEncoding: for await gives strings, too', async (t) => {
   t.is(got, '0102ff')
 })
 
+test('a loop that was left takes no chunk from the next one, in both lanes', async (t) => {
+  const { local, remote } = await joinStreams(t)
+  for (const lane of ['own', 'stock']) {
+    if (lane === 'stock') remote.setEncoding('utf8')
+    const left = remote.chunks()
+    const waiting = left.next()
+    await left.return()
+    t.deepEqual(await waiting, { done: true, value: undefined })
+    await local.writer.write(lane)
+    t.is(String((await remote.chunks().next()).value), lane)
+  }
+  t.is(remote.listenerCount('readable'), 0)
+})
+
 test('unshift puts back; pipe and unpipe tell the destination', async (t) => {
   const { local, remote } = await joinStreams(t)
   const sink = new PassThrough()

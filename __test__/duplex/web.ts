@@ -35,6 +35,16 @@ test('the readable ends with its half: a request is read to its end, then comes 
   t.is((await readAll(local)).toString(), 'reply')
 })
 
+test('text is refused, as it would lose its bytes', async (t) => {
+  const { local, remote } = await joinStreams(t)
+  const { readable } = local.toWeb()
+  local.setEncoding('hex')
+  remote.write('x')
+  const refused = { code: 'ERR_PACELINE_OPTION', message: /^readableEncoding: expected null for toWeb\(\) .*, got "hex"$/ }
+  await t.throwsAsync(readable.getReader().read(), refused)
+  t.throws(() => local.toWeb(), refused)
+})
+
 test('chunks are Uint8Arrays with memory of their own', async (t) => {
   const { local, remote } = await joinStreams(t)
   local.end('abc')

@@ -68,6 +68,10 @@ test('instanceof knows the classes apart, and those of another copy of the packa
   t.false(foreign.constructor === StreamError)
   t.true(foreign instanceof StreamError && foreign instanceof PacelineError)
   t.false((foreign as unknown) instanceof EndpointError)
+  class Mine extends PeerError {}
+  t.true(new Mine('ERR_PACELINE_PEER_CLOSED') instanceof Mine)
+  t.true(new Mine('ERR_PACELINE_PEER_CLOSED') instanceof PeerError)
+  t.false(new PeerError('ERR_PACELINE_PEER_CLOSED') instanceof Mine)
 })
 
 test('name, stack and what is shown', (t) => {

@@ -103,6 +103,19 @@ test.serial('what somebody can still observe stays', async (t) => {
   t.deepEqual(seen.sort(), ['completions true', 'iterator reply', 'listener reply', 'pipe reply', 'reset 256', 'write'])
 })
 
+test.serial('a stream whose completions somebody took, and left, is forgotten like any other', async (t) => {
+  const { peer, accepted } = await pair(t)
+  await (async () => {
+    const stream = peer.openStream()
+    const completions = stream.completions()
+    await stream.writer.write('x')
+    for await (const completion of completions) if (completion.outcome === 'sent') break
+  })()
+  t.true(await collectUntil(() => accepted.length === 1))
+  t.true(await collectUntil(() => accepted[0]?.destroyed === true))
+  t.like(accepted[0]?.errored, { code: 'ERR_PACELINE_STREAM_RESET', errorCode: 256 })
+})
+
 test.serial('a stream that was ended and forgotten gets there whole', async (t) => {
   const { sender, peer, accepted } = await pair(t)
   const bytes = 600_000

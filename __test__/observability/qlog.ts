@@ -238,4 +238,6 @@ test('wrong options are refused; end: false leaves the writable open', async (t)
   await local.close()
   await logged
   t.false(log.writableEnded)
+  // Nothing of ours stays there, to swallow an error.
+  t.is(log.listenerCount('error'), 0)
 })

@@ -16,6 +16,8 @@ export class Chunks implements AsyncIterableIterator<Buffer> {
   readonly #receive: ReceiveHalf
   readonly #signal: AbortSignal | undefined
   #left = false
+  /** Ends the waits of the stock lane. */
+  readonly #waits = new Set<() => void>()
 
   /** @internal */
   constructor(stream: Duplex, receive: ReceiveHalf, signal: AbortSignal | undefined) {
@@ -30,7 +32,7 @@ export class Chunks implements AsyncIterableIterator<Buffer> {
     return wait<Result>(
       this.#signal,
       (waiter) => {
-        this.#receive.next(waiter)
+        this.#receive.next(this, waiter)
       },
       (waiter) => {
         this.#receive.abandon(waiter)
@@ -38,9 +40,11 @@ export class Chunks implements AsyncIterableIterator<Buffer> {
     )
   }
 
-  /** Leaving the loop leaves the stream as it is; another loop goes on from there. */
+  /** Leaving the loop leaves the stream as it is; another loop goes on from there. What still waits here gets the end. */
   return(): Promise<Result> {
     this.#left = true
+    this.#receive.leave(this)
+    for (const end of this.#waits) end()
     return Promise.resolve(DONE)
   }
 
@@ -55,7 +59,9 @@ export class Chunks implements AsyncIterableIterator<Buffer> {
   #stockNext(): Promise<Result> {
     const stream = this.#stream
     let listener: (() => void) | undefined
+    let end: (() => void) | undefined
     const unlisten = (): void => {
+      if (end !== undefined) this.#waits.delete(end)
       if (listener === undefined) return
       for (const event of ['readable', 'end', 'close']) stream.off(event, listener)
     }
@@ -67,6 +73,11 @@ export class Chunks implements AsyncIterableIterator<Buffer> {
           attempt(waiter)
         }
         for (const event of ['readable', 'end', 'close']) stream.on(event, listener)
+        end = () => {
+          unlisten()
+          waiter.resolve(DONE)
+        }
+        this.#waits.add(end)
         return
       }
       unlisten()

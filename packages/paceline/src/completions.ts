@@ -2,7 +2,9 @@ import { wait, type Waiter } from './abort.js'
 import { AbortError, errnoName, nodeErrno } from './errors.js'
 import { Fifo } from './fifo.js'
 
-/** Records of an endpoint that wait to be taken, about 1.5 KiB each at most; more are counted as skipped. */
+/** Records that may wait in any iterator, whatever waits in the others: about 1.5 KiB each at most. */
+export const OWN_RECORDS = 16
+/** Records that may wait beyond those, in all iterators of an endpoint; more are counted as skipped. */
 export const MAX_WAITING_RECORDS = 16 * 1024
 
 const PACKETS_AT = 4
@@ -119,10 +121,21 @@ export class Completion {
   }
 }
 
-/** Counts the records that wait in all iterators of an endpoint. */
+/** Counts the records that wait in all iterators of an endpoint, beyond the {@link OWN_RECORDS} of each. */
 export interface RecordBudget {
   waiting: number
 }
+
+/** What an iterator has of the budget. */
+interface Loan {
+  readonly budget: RecordBudget
+  records: number
+}
+
+/** Gives back what an iterator had that the program has dropped. */
+const dropped = new FinalizationRegistry<Loan>((loan) => {
+  loan.budget.waiting -= loan.records
+})
 
 /**
  * The completions of a stream, from the call of `stream.completions()` on, until after the last one of a closed stream; or of all
@@ -132,7 +145,7 @@ export interface RecordBudget {
  * recording and counted once in {@link unrecorded}. For an endpoint this holds for the streams that were not closed when it began.
  */
 export class Completions implements AsyncIterableIterator<Completion> {
-  readonly #budget: RecordBudget
+  readonly #loan: Loan
   readonly #left: (completions: Completions) => void
   readonly #signal: AbortSignal | undefined
   /** Transmissions whose record had come when this iterator began. */
@@ -146,9 +159,10 @@ export class Completions implements AsyncIterableIterator<Completion> {
   /** @internal */
   constructor(budget: RecordBudget, before: number, left: (completions: Completions) => void, signal?: AbortSignal) {
     this.#signal = signal
-    this.#budget = budget
+    this.#loan = { budget, records: 0 }
     this.#before = before
     this.#left = left
+    dropped.register(this, this.#loan)
   }
 
   /** Transmissions without an entry because nobody took the entries fast enough, so far. */
@@ -170,7 +184,7 @@ export class Completions implements AsyncIterableIterator<Completion> {
     }
     const value = this.#queue.shift()
     if (value !== undefined) {
-      this.#budget.waiting -= 1
+      this.#giveBack(1)
       return Promise.resolve({ done: false, value })
     }
     if (this.#over) return Promise.resolve({ done: true, value: undefined })
@@ -185,8 +199,8 @@ export class Completions implements AsyncIterableIterator<Completion> {
 
   return(): Promise<IteratorResult<Completion, undefined>> {
     this.#skipped += this.#queue.length
-    this.#budget.waiting -= this.#queue.length
     this.#queue.clear()
+    this.#giveBack(Infinity)
     this.end(undefined)
     return Promise.resolve({ done: true, value: undefined })
   }
@@ -200,11 +214,10 @@ export class Completions implements AsyncIterableIterator<Completion> {
     const waiter = this.#waiters.shift()
     if (waiter !== undefined) {
       waiter.resolve({ done: false, value: new Completion(record, streamId) })
-    } else if (this.#budget.waiting >= MAX_WAITING_RECORDS) {
-      this.#skipped += 1
-    } else {
-      this.#budget.waiting += 1
+    } else if (this.#queue.length < OWN_RECORDS || this.#borrow()) {
       this.#queue.push(new Completion(record, streamId))
+    } else {
+      this.#skipped += 1
     }
   }
 
@@ -223,6 +236,20 @@ export class Completions implements AsyncIterableIterator<Completion> {
     for (const waiter of waiters) waiter.resolve({ done: true, value: undefined })
     this.#left(this)
   }
+
+  #borrow(): boolean {
+    const { budget } = this.#loan
+    if (budget.waiting >= MAX_WAITING_RECORDS) return false
+    budget.waiting += 1
+    this.#loan.records += 1
+    return true
+  }
+
+  #giveBack(most: number): void {
+    const records = Math.min(most, this.#loan.records)
+    this.#loan.records -= records
+    this.#loan.budget.waiting -= records
+  }
 }
 
 /**
@@ -236,10 +263,13 @@ export class Recorder {
   #came = 0
   #expected = Infinity
   #unrecorded = 0
+  readonly #onLeft: () => void
 
-  constructor(budget: RecordBudget, id: number) {
+  /** `onLeft` is called when nobody takes completions any more. */
+  constructor(budget: RecordBudget, id: number, onLeft: () => void) {
     this.#budget = budget
     this.#id = id
+    this.#onLeft = onLeft
   }
 
   /** Records that came, for whomever. */
@@ -260,7 +290,15 @@ export class Recorder {
   open(start: () => void, signal?: AbortSignal): Completions {
     // A closed stream that nobody recorded here counts all of its transmissions as unrecorded, whoever got their records.
     const before = this.over && !this.#recording ? 0 : this.#came
-    const completions = new Completions(this.#budget, before, (left) => this.#sinks.delete(left), signal)
+    const completions = new Completions(
+      this.#budget,
+      before,
+      (left) => {
+        this.#sinks.delete(left)
+        if (this.#sinks.size === 0) this.#onLeft()
+      },
+      signal,
+    )
     if (this.over) {
       completions.end(this.#unrecorded)
       return completions

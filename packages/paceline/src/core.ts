@@ -7,7 +7,7 @@ import type { Completions, RecordBudget } from './completions.js'
 import { channels, debug, isMeasuring, measure } from './diagnostics.js'
 import type { Driver, DriverPath, DriverPathStats, DriverStats } from './driver.js'
 import type { Endpoint } from './endpoint.js'
-import { AbortError, driverError, EndpointError, failureError, PeerError, type PacelineError } from './errors.js'
+import { AbortError, driverError, EndpointError, failureError, PeerError } from './errors.js'
 import { EventPump, SLAB_BYTES, type EventSink } from './events.js'
 import { Fifo } from './fifo.js'
 import type { DuplexSettings } from './options.js'
@@ -25,8 +25,25 @@ export interface CoreSettings {
   duplex: DuplexSettings
 }
 
+/** Somebody who waits for a stream of a peer; `owner` is the iterator it does so with. */
+interface AcceptWaiter {
+  readonly owner: object
+  readonly waiter: Waiter<IteratorResult<Stream, undefined>>
+}
+
 /** The answer to Shutdown comes within a few ms, or, when the socket is stuck, not at all. */
 const SHUTDOWN_WAIT = 1_000
+
+const NO_MORE: IteratorReturnResult<undefined> = { done: true, value: undefined }
+
+function sum(results: readonly CloseResult[]): CloseResult {
+  const total: CloseResult = { acknowledged: 0, undelivered: 0 }
+  for (const { acknowledged, undelivered } of results) {
+    total.acknowledged += acknowledged
+    total.undelivered += undelivered
+  }
+  return total
+}
 
 /** How long a stream is held for good, in ms; see {@link Hold}. */
 const YOUTH = 1_000
@@ -82,7 +99,7 @@ export class Core implements EventSink {
   readonly #streams = new Map<number, Hold>()
   readonly #connecting = new Map<number, Connecting>()
   readonly #accepted = new Fifo<Stream>()
-  #acceptWaiters: Waiter<IteratorResult<Stream, undefined>>[] = []
+  #acceptWaiters: AcceptWaiter[] = []
   #iterators = 0
   /** Held for good; the others are held for a reason. */
   #young: Hold[] = []
@@ -90,7 +107,10 @@ export class Core implements EventSink {
   #nextId = 1
   #fallbacks = 0
   #closing = false
-  #closed: PacelineError | undefined
+  #closed: Error | undefined
+  /** Why it ended, if it was not closed. */
+  #reason: Error | undefined
+  #result: CloseResult = { acknowledged: 0, undelivered: 0 }
   #drainedWaiter: (() => void) | undefined
   #resolveEnded!: () => void
 
@@ -116,8 +136,13 @@ export class Core implements EventSink {
   }
 
   /** Why nothing can be done any more. */
-  get closed(): PacelineError | undefined {
+  get closed(): Error | undefined {
     return this.#closed
+  }
+
+  /** What came of the streams there were at the end. */
+  get result(): CloseResult {
+    return { ...this.#result }
   }
 
   /** How its streams behave as Duplexes. */
@@ -199,7 +224,6 @@ export class Core implements EventSink {
 
   openStream(peer: Peer, priority: number, duplex: DuplexSettings): Stream {
     this.#mustBeOpen()
-    if (this.#closing) throw new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
     const id = this.#takeId((candidate) => this.#streams.has(candidate))
     this.commands.open(id, peer.id, priority)
     return this.#addStream(id, peer, false, duplex, priority)
@@ -216,16 +240,17 @@ export class Core implements EventSink {
     this.peers.delete(peer.id)
   }
 
-  /** The next stream a peer opened; `undefined` at the end. */
-  nextAccepted(waiter: Waiter<IteratorResult<Stream, undefined>>): void {
+  /** The next stream a peer opened, for an iterator; the end after a close, an error after anything else. */
+  nextAccepted(owner: object, waiter: Waiter<IteratorResult<Stream, undefined>>): void {
     const stream = this.#accepted.shift()
     if (stream !== undefined) waiter.resolve({ done: false, value: stream })
-    else if (this.#closing || this.#closed !== undefined) waiter.resolve({ done: true, value: undefined })
-    else this.#acceptWaiters.push(waiter)
+    else if (this.#reason !== undefined) waiter.reject(this.#reason)
+    else if (this.#closing || this.#closed !== undefined) waiter.resolve(NO_MORE)
+    else this.#acceptWaiters.push({ owner, waiter })
   }
 
   abandonAccepted(waiter: Waiter<IteratorResult<Stream, undefined>>): void {
-    this.#acceptWaiters = this.#acceptWaiters.filter((entry) => entry !== waiter)
+    this.#acceptWaiters = this.#acceptWaiters.filter((entry) => entry.waiter !== waiter)
   }
 
   /** Somebody iterates from now on: streams are let in. */
@@ -235,7 +260,11 @@ export class Core implements EventSink {
     this.#updateBusy()
   }
 
-  stopAccepting(): void {
+  /** Also ends what still waits with this iterator: it must not take a stream from the others. */
+  stopAccepting(owner: object): void {
+    const left = this.#acceptWaiters.filter((entry) => entry.owner === owner)
+    if (left.length > 0) this.#acceptWaiters = this.#acceptWaiters.filter((entry) => entry.owner !== owner)
+    for (const { waiter } of left) waiter.resolve(NO_MORE)
     this.#iterators -= 1
     if (this.#iterators === 0 && !this.#closing) this.commands.acceptStreams(0)
     this.#updateBusy()
@@ -244,13 +273,7 @@ export class Core implements EventSink {
   async closeStreams(streams: Stream[], deadline: number, signal: AbortSignal | undefined): Promise<CloseResult> {
     const options = signal === undefined ? { deadline } : { deadline, signal }
     if (streams.length === 0 && signal?.aborted === true) throw new AbortError(signal.reason)
-    const results = await Promise.all(streams.map((stream) => stream.close(options)))
-    const sum: CloseResult = { acknowledged: 0, undelivered: 0 }
-    for (const { acknowledged, undelivered } of results) {
-      sum.acknowledged += acknowledged
-      sum.undelivered += undelivered
-    }
-    return sum
+    return sum(await Promise.all(streams.map((stream) => stream.close(options))))
   }
 
   /** Lets nobody in, closes every stream, waits until the wheel is empty, ends the driver. */
@@ -261,20 +284,25 @@ export class Core implements EventSink {
     for (let stream = this.#accepted.shift(); stream !== undefined; stream = this.#accepted.shift()) stream.reset()
     this.#endAccepting()
     for (const id of this.#connecting.keys()) this.peerClosed(id, 0, 0)
+    const { streams } = this
     try {
-      return await this.closeStreams(this.streams, deadline, signal)
+      await this.closeStreams(streams, deadline, signal)
     } finally {
       if (this.#closed === undefined) await this.#shutdown()
       this.destroy()
+      // Also after an abort: what got there, and what did not.
+      this.#result = sum(streams.map((stream) => stream._result))
     }
+    return this.result
   }
 
-  /** Ends everything at once. */
-  destroy(reason?: PacelineError): void {
+  /** Ends everything at once; with a reason, what waits is told that it was no close. */
+  destroy(reason?: Error): void {
     if (this.#closed !== undefined) return
     const error = reason ?? new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED')
     this.#closing = true
     this.#closed = error
+    this.#reason = reason
     const { address } = this.driver
     if (reason !== undefined) {
       debug('endpoint %s:%d: %s', address.address, address.port, reason.message)
@@ -287,13 +315,15 @@ export class Core implements EventSink {
     this.driver.close()
     for (const { waiter } of this.#connecting.values()) waiter.reject(error)
     this.#connecting.clear()
-    for (const stream of this.streams) stream._lost(error)
+    const { streams } = this
+    for (const stream of streams) stream._lost(error)
+    this.#result = sum(streams.map((stream) => stream._result))
     for (const hold of this.#streams.values()) hold.release()
     this.#recorder.end()
     this.#streams.clear()
     this.#young = []
     clearTimeout(this.#aging)
-    for (const peer of this.peers.values()) peer._closed(undefined)
+    for (const peer of this.peers.values()) peer._closed(reason)
     this.peers.clear()
     this.#accepted.clear()
     this.#endAccepting()
@@ -345,9 +375,9 @@ export class Core implements EventSink {
       stream.reset()
       return
     }
-    const waiter = this.#acceptWaiters.shift()
-    if (waiter === undefined) this.#accepted.push(stream)
-    else waiter.resolve({ done: false, value: stream })
+    const next = this.#acceptWaiters.shift()
+    if (next === undefined) this.#accepted.push(stream)
+    else next.waiter.resolve({ done: false, value: stream })
   }
 
   data(id: number, chunk: Buffer): void {
@@ -416,6 +446,7 @@ export class Core implements EventSink {
 
   #mustBeOpen(): void {
     if (this.#closed !== undefined) throw new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED', undefined, { cause: this.#closed })
+    if (this.#closing) throw new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED', 'the endpoint is being closed')
   }
 
   /** An odd number that nobody uses; after 2^31 of them they come again. */
@@ -480,7 +511,10 @@ export class Core implements EventSink {
   #endAccepting(): void {
     const waiters = this.#acceptWaiters
     this.#acceptWaiters = []
-    for (const waiter of waiters) waiter.resolve({ done: true, value: undefined })
+    for (const { waiter } of waiters) {
+      if (this.#reason === undefined) waiter.resolve(NO_MORE)
+      else waiter.reject(this.#reason)
+    }
   }
 
   #shutdown(): Promise<void> {

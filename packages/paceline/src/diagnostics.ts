@@ -3,7 +3,6 @@ import { performance } from 'node:perf_hooks'
 import { debuglog } from 'node:util'
 import type { Driver } from './driver.js'
 import type { Endpoint } from './endpoint.js'
-import type { PacelineError } from './errors.js'
 import { booleanOption, requiredOption } from './options.js'
 import type { Peer } from './peer.js'
 import type { Stream } from './stream.js'
@@ -23,7 +22,7 @@ export interface DiagnosticMessages {
   /** An endpoint is bound. */
   'paceline:endpoint.open': { endpoint: Endpoint; address: Driver['address'] }
   /** An endpoint ends because of this error: its worker failed, or `destroy(error)` was called. 'closed' follows. */
-  'paceline:endpoint.error': { endpoint: Endpoint | undefined; address: Driver['address']; error: PacelineError }
+  'paceline:endpoint.error': { endpoint: Endpoint | undefined; address: Driver['address']; error: Error }
   /** Nothing of an endpoint is left. */
   'paceline:endpoint.closed': { endpoint: Endpoint | undefined; address: Driver['address'] }
   /** A handshake begins. */
@@ -31,9 +30,9 @@ export interface DiagnosticMessages {
   /** Streams can be opened; `accepted`: the peer came to us. */
   'paceline:peer.open': { peer: Peer; accepted: boolean }
   /** A handshake failed (`peer` is undefined), or a peer is gone ('closed' follows). */
-  'paceline:peer.error': { peer: Peer | undefined; address: string | undefined; port: number | undefined; error: PacelineError }
+  'paceline:peer.error': { peer: Peer | undefined; address: string | undefined; port: number | undefined; error: Error }
   /** A peer is over; `error` is undefined when it was closed here. */
-  'paceline:peer.closed': { peer: Peer; error: PacelineError | undefined }
+  'paceline:peer.closed': { peer: Peer; error: Error | undefined }
   /** `openStream()` has made a stream. */
   'paceline:stream.created': { stream: Stream }
   /** A peer has opened a stream. */

@@ -5,7 +5,7 @@ import type { Completions } from './completions.js'
 import { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import type { Driver, DriverStats } from './driver.js'
-import { EndpointError, PacelineError } from './errors.js'
+import { EndpointError } from './errors.js'
 import { createNativeDriver } from './native.js'
 import {
   bitrateOption,
@@ -50,14 +50,13 @@ export type DriverFactory = (settings: EndpointSettings) => Driver | Promise<Dri
  * }
  */
 export class Endpoint implements AsyncIterable<Stream> {
-  /** Resolves when the endpoint is closed. Never rejects. */
+  /** Resolves when the endpoint is closed, also after a failure, which iterations over it and `peer.closed` tell. Never rejects. */
   readonly closed: Promise<void>
   readonly #core: Core
   readonly #secrets: Uint8Array[]
   readonly #address: Driver['address']
   readonly #book: Book<DriverStats, EndpointStats>
   #closing: Promise<CloseResult> | undefined
-  #result: CloseResult = { acknowledged: 0, undelivered: 0 }
 
   private constructor(driver: Driver, settings: EndpointSettings) {
     this.#core = new Core(driver, settings)
@@ -204,7 +203,10 @@ export class Endpoint implements AsyncIterable<Stream> {
 
   /**
    * The streams that peers open. They are let in from the first `next()` to the end of the loop; those that came and were
-   * not taken stay for the next loop.
+   * not taken stay for the next loop. Leaving a loop ends what still waits with it.
+   *
+   * @throws {EndpointError} from the loop, when the endpoint has failed, or the error that destroyed it
+   * @throws {AbortError} from the loop, when the signal is aborted
    */
   streams(options: WaitOptions = {}): AsyncIterableIterator<Stream> {
     return new AcceptedStreams(this.#core, waitSignal(options))
@@ -223,15 +225,17 @@ export class Endpoint implements AsyncIterable<Stream> {
    */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
     const { deadline, signal } = closeSettings(options, this.#closing === undefined ? DISPOSE_DEADLINE : Infinity)
-    if (this.#core.closed !== undefined) return { ...this.#result }
+    if (this.#core.closed !== undefined) return this.#core.result
     if (this.#closing === undefined) this.#closing = this.#core.close(deadline, signal)
     else await this.#core.closeStreams(this.#core.streams, deadline, signal)
-    this.#result = await this.#closing
-    return { ...this.#result }
+    return { ...(await this.#closing) }
   }
 
-  /** Ends everything at once: what was not acknowledged may be lost. What waits is rejected with `error`. */
-  destroy(error?: PacelineError): void {
+  /**
+   * Ends everything at once: what was not acknowledged may be lost. What waits is rejected with `error`, iterations over the
+   * endpoint and `peer.closed` too; without one these end as after `close()`.
+   */
+  destroy(error?: Error): void {
     if (error !== undefined && !(error instanceof Error)) throw wrongOption('error', 'an Error', error)
     this.#core.destroy(error)
   }
@@ -279,7 +283,7 @@ class AcceptedStreams implements AsyncIterableIterator<Stream> {
       const result = await wait<IteratorResult<Stream, undefined>>(
         this.#signal,
         (waiter) => {
-          this.#core.nextAccepted(waiter)
+          this.#core.nextAccepted(this, waiter)
         },
         (waiter) => {
           this.#core.abandonAccepted(waiter)
@@ -303,7 +307,7 @@ class AcceptedStreams implements AsyncIterableIterator<Stream> {
   }
 
   #end(): void {
-    if (this.#state === 'accepting') this.#core.stopAccepting()
+    if (this.#state === 'accepting') this.#core.stopAccepting(this)
     this.#state = 'over'
   }
 }

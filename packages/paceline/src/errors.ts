@@ -164,7 +164,7 @@ export type ErrorCode = keyof typeof ERROR_CODES
 
 /** What an error may carry besides code and message. */
 export interface ErrorDetails {
-  /** Code on the wire: of the application (256 to 2^62-1), of the transport, or a refusal's reason. */
+  /** Code on the wire: of the application (256 to 2^53-1 from here, to 2^62-1 from others), of the transport, or a refusal's reason. */
   errorCode?: number | undefined
   /** As in Node's system errors: negative; `util.getSystemErrorName(errno)` names it. */
   errno?: number | undefined
@@ -184,7 +184,11 @@ function brand(constructor: { prototype: object }, name: string): void {
   Object.defineProperty(constructor.prototype, 'name', { value: name, configurable: true, writable: true })
   Object.defineProperty(constructor.prototype, symbol, { value: true })
   Object.defineProperty(constructor, Symbol.hasInstance, {
-    value: (value: unknown) => typeof value === 'object' && value !== null && symbol in value,
+    value(this: unknown, value: unknown): boolean {
+      // A program's own subclass inherits this, and is what its own prototype says.
+      if (this !== constructor) return Function.prototype[Symbol.hasInstance].call(this as typeof Function, value)
+      return typeof value === 'object' && value !== null && symbol in value
+    },
   })
 }
 

@@ -95,7 +95,8 @@ export class EventPump {
       // A record of no length would never end; it can only come from a driver out of step with this file.
       if (size < 2) {
         this.#cursor = this.#length
-        throw new RangeError(`event of length ${size} at ${at}`)
+        this.#sink.broken(new RangeError(`event of length ${size} at ${at}`))
+        return
       }
       this.#cursor = at + size
       this.#dispatch(ring[at] ?? 0, at, at + size)

@@ -1,4 +1,5 @@
 import type { DriverHistogram } from './driver.js'
+import { EndpointError } from './errors.js'
 
 /** Each power of two from 1 to `last` in `parts` steps; `crates/transport/src/stats/histogram.rs` has the same rule. */
 function bounds(last: number, parts: number): readonly number[] {
@@ -36,7 +37,7 @@ export class Histogram {
 
   /** @internal */
   constructor(bounds: readonly number[], counts: readonly number[], sum: number) {
-    if (counts.length !== bounds.length + 1) throw new RangeError(`expected ${bounds.length + 1} buckets, got ${counts.length}`)
+    if (counts.length !== bounds.length + 1) throw new EndpointError('ERR_PACELINE_INTERNAL', `histogram: expected ${bounds.length + 1} buckets, got ${counts.length}`)
     this.bounds = bounds
     this.counts = counts
     this.sum = sum

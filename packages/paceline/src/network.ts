@@ -5,6 +5,7 @@ import { driverError, EndpointError, type PacelineError } from './errors.js'
 import { loadAddon } from './native.js'
 import { NetworkDriver, type NativeEndpointOptions, type NativeNetwork, type NetworkStats } from './network-driver.js'
 import { optionNames } from './option-names.js'
+import { outside, unwatchOutside, watchOutside } from './outside.js'
 import { LINK_NAMES, linkSettings, networkSettings, type LinkOptions, type LinkSettings, type NetworkOptions } from './network-options.js'
 import { booleanOption, numberOption, objectOption, waitSignal, wrongOption, type BindOptions, type EndpointSettings, type ListenOptions, type WaitOptions } from './options.js'
 import { VirtualClock, type VirtualTimer } from './virtual-clock.js'
@@ -37,9 +38,7 @@ const DEFAULT_LIMIT = 600_000
 const LONGEST_RUN = 50 * 86_400_000
 /** Turns of the event loop that time stands still for somebody's `setImmediate()`: one that polls would stop it for good. */
 const MOST_TURNS = 1_000
-/** Requests of `node:fs` and `node:dns`: time stands still while there is one. */
-const OUTSIDE = ['FSReqCallback', 'FSReqPromise', 'CloseReq', 'FileHandleCloseReq', 'GetAddrInfoReqWrap', 'GetNameInfoReqWrap']
-/** Real milliseconds that it stands still for one: a read from a pipe may never end. */
+/** Real milliseconds that it stands still for a request of `node:fs` or `node:dns`: a read from a pipe may never end. */
 const MOST_OUTSIDE = 1_000
 const NO_STATS: NetworkStats = {
   sent: 0, sentBytes: 0, delivered: 0, deliveredBytes: 0, lost: 0, burstLost: 0, duplicated: 0, reordered: 0, corrupted: 0,
@@ -118,6 +117,7 @@ export class Network {
     this.#seed = seed
     this.#keepsTrace = trace
     this.#given = link
+    watchOutside()
     this.secret = createHash('sha256').update(`paceline/testing ${seed}`).digest()
   }
 
@@ -331,6 +331,7 @@ export class Network {
   }
 
   async #end(): Promise<void> {
+    unwatchOutside()
     this.#fail(new EndpointError('ERR_PACELINE_ENDPOINT_CLOSED', 'the network was closed'))
     // One that is just being made.
     const native = await this.#opening?.catch(() => undefined)
@@ -462,14 +463,9 @@ export class Network {
 
   /** Whether something of the program is still to come at this instant. */
   #isBusy(): boolean {
+    const { immediates, requests } = outside()
     // Pumps that have more to take are among them.
-    let immediates = -scheduledTurns
-    let requests = 0
-    for (const name of process.getActiveResourcesInfo()) {
-      if (name === 'Immediate') immediates += 1
-      else if (OUTSIDE.includes(name)) requests += 1
-    }
-    if (immediates > 0 && this.#turnsHere < MOST_TURNS) {
+    if (immediates > scheduledTurns && this.#turnsHere < MOST_TURNS) {
       this.#turnsHere += 1
       return true
     }

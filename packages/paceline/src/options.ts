@@ -54,7 +54,7 @@ export interface BindOptions extends DuplexOptions {
   maxStreams?: number | undefined
   /** Bits per second of the whole endpoint, at least 8,000, or 0 for no cap. Default 0. Example: `200e6`. */
   maxBitrate?: number | undefined
-  /** Packet memory in bytes, at least 2 MiB. Default 32 MiB. Example: `64 << 20`. */
+  /** Packet memory in bytes, at least 2 MiB and, as all sizes here, below 4 GiB. Default 32 MiB. Example: `64 << 20`. */
   poolBytes?: number | undefined
   /** Bytes of a stream written and not yet sealed, at least 64 KiB. Default 4 MiB. Example: `1 << 20`. */
   sendBufferBytes?: number | undefined
@@ -132,22 +132,31 @@ const KiB = 1 << 10
 const MiB = 1 << 20
 
 const DUPLEX_NAMES = { highWaterMark: true, readableHighWaterMark: true, writableHighWaterMark: true, allowHalfOpen: true } as const
-const OBJECT_MODES = ['objectMode', 'readableObjectMode', 'writableObjectMode'] as const
-/** What else `node:stream` takes: options made for any Duplex may be passed on as they are. */
-const ANY_DUPLEX = [...OBJECT_MODES, 'decodeStrings', 'defaultEncoding', 'encoding', 'emitClose', 'autoDestroy']
+const BYTES = 'false (a stream carries bytes)'
+/** What else `node:stream` takes: options made for any Duplex may be passed on as they are, if they ask for what a stream does. */
+const ANY_DUPLEX: Readonly<Record<string, { is: readonly unknown[]; expected: string }>> = {
+  objectMode: { is: [false], expected: BYTES },
+  readableObjectMode: { is: [false], expected: BYTES },
+  writableObjectMode: { is: [false], expected: BYTES },
+  decodeStrings: { is: [true], expected: 'true (a stream carries bytes)' },
+  defaultEncoding: { is: ['utf8', 'utf-8'], expected: "'utf8' (setDefaultEncoding() changes it)" },
+  encoding: { is: [null], expected: 'null (setEncoding() changes it)' },
+  emitClose: { is: [true], expected: 'true' },
+  autoDestroy: { is: [true], expected: 'true' },
+}
 
 const ENDPOINT_NAMES = optionNames<BindOptions & { pathSecret?: unknown }>({
   host: true, port: true, secret: true, resetKey: true, pathSecret: true, preset: true, maxInFlightTransmissions: true, congestionControl: true,
   cipher: true, application: true, idleTimeout: true, keepAlive: true, maxIncomingStreams: true, maxStreams: true, maxBitrate: true,
   poolBytes: true, sendBufferBytes: true, endpointSendBufferBytes: true, initialWindow: true, maxWindow: true, maxScheduleAhead: true,
   maxDatagramSize: true, disableGso: true, disableGro: true, ...DUPLEX_NAMES,
-}, ANY_DUPLEX) // prettier-ignore
+}, Object.keys(ANY_DUPLEX)) // prettier-ignore
 
 /** Of `connect()`. */
 export const CONNECT_NAMES = optionNames<ConnectOptions>({ secret: true, pathSecret: true, handshakeTimeout: true, maxBitrate: true, signal: true })
 
 /** Of `openStream()`. */
-export const STREAM_NAMES = optionNames<OpenStreamOptions>({ priority: true, signal: true, ...DUPLEX_NAMES }, ANY_DUPLEX)
+export const STREAM_NAMES = optionNames<OpenStreamOptions>({ priority: true, signal: true, ...DUPLEX_NAMES }, Object.keys(ANY_DUPLEX))
 
 const WAIT_NAMES = optionNames<WaitOptions>({ signal: true })
 const CLOSE_NAMES = optionNames<CloseOptions>({ deadline: true, signal: true })
@@ -255,7 +264,8 @@ export function choiceOption<T extends string>(name: string, value: unknown, fal
 export function signalOption(name: string, value: unknown): AbortSignal | undefined {
   if (value === undefined) return undefined
   // Not instanceof: signals of other realms and of polyfills are good ones, too.
-  if (typeof value !== 'object' || value === null || !('aborted' in value)) throw wrongOption(name, 'an AbortSignal', value)
+  const { aborted, addEventListener } = (typeof value === 'object' && value !== null ? value : {}) as Partial<Record<keyof AbortSignal, unknown>>
+  if (typeof aborted !== 'boolean' || typeof addEventListener !== 'function') throw wrongOption(name, 'an AbortSignal', value)
   return value as AbortSignal
 }
 
@@ -302,9 +312,9 @@ export function hostOption(name: string, value: unknown, fallback?: string): str
 
 /** How a stream behaves as a Duplex; `fallback` is what its endpoint says. */
 export function duplexSettings(options: DuplexOptions, fallback: DuplexSettings = DUPLEX): DuplexSettings {
-  for (const name of OBJECT_MODES) {
+  for (const [name, { is, expected }] of Object.entries(ANY_DUPLEX)) {
     const value = (options as Record<string, unknown>)[name]
-    if (value !== undefined && value !== false) throw wrongOption(`options.${name}`, 'false (a stream carries bytes)', value)
+    if (value !== undefined && !is.includes(value)) throw wrongOption(`options.${name}`, expected, value)
   }
   const { highWaterMark, readableHighWaterMark, writableHighWaterMark, allowHalfOpen } = options
   if (highWaterMark === undefined && readableHighWaterMark === undefined && writableHighWaterMark === undefined && allowHalfOpen === undefined) return fallback

@@ -3,7 +3,7 @@ import { DISPOSE_DEADLINE, type CloseResult } from './closing.js'
 import type { Core } from './core.js'
 import { channels, debug } from './diagnostics.js'
 import type { DriverPathStats } from './driver.js'
-import { AbortError, PeerError, type PacelineError } from './errors.js'
+import { AbortError, PeerError } from './errors.js'
 import { bitrateOption, closeSettings, duplexSettings, objectOption, priorityOption, requiredOption, signalOption, STREAM_NAMES, type CloseOptions, type OpenStreamOptions } from './options.js'
 import { Book, noPathStats, type PeerStats, type StatsOptions } from './stats.js'
 import type { Stream } from './stream.js'
@@ -148,10 +148,10 @@ export class Peer {
   }
 
   /** @internal */
-  _closed(error: PacelineError | undefined): void {
+  _closed(error: Error | undefined): void {
     if (this.#over) return
     this.#over = true
-    debug('peer %d closed: %s', this.id, error?.code ?? 'here')
+    debug('peer %d closed: %s', this.id, error?.message ?? 'here')
     if (error !== undefined && channels.peerError.hasSubscribers) {
       const { address, port } = this.remoteAddress ?? { address: undefined, port: undefined }
       channels.peerError.publish({ peer: this, address, port, error })

@@ -131,9 +131,10 @@ class Log {
     const { written, dropped } = this.result
     this.#event(now, 'paceline:log_ended', { written, dropped })
     this.#writable.off('error', this.#fail)
+    if (!close) return
     // Whatever comes now comes too late to matter, and must not end the process.
     this.#writable.on('error', () => undefined)
-    if (close && !this.#broken) this.#writable.end()
+    if (!this.#broken) this.#writable.end()
   }
 
   #sent(at: number, packet: CompletionPacket, completion: Completion): void {

@@ -11,6 +11,12 @@ export interface ReceiveLink {
   readonly slabHolders: Set<Inbox>
 }
 
+/** Somebody who waits for a chunk; `owner` is the iterator it does so with. */
+interface ChunkWaiter {
+  readonly owner: object
+  readonly waiter: Waiter<IteratorResult<Buffer, undefined>>
+}
+
 /** Where bytes go that nobody takes through an iterator: the readable side of the Duplex. */
 export interface Readable {
   /** As in `node:stream`: returns whether more is wanted. */
@@ -58,7 +64,7 @@ export class ReceiveHalf {
   readonly #readable: Readable
   readonly #hold: Hold
   readonly #inbox = new Inbox()
-  #waiters: Waiter<IteratorResult<Buffer, undefined>>[] = []
+  #waiters: ChunkWaiter[] = []
   #wanting = false
   #endPushed = false
   #stopped = false
@@ -108,9 +114,9 @@ export class ReceiveHalf {
       this.#inbox.push(chunk)
     } else if (this.#waiters.length > 0) {
       this.#consume(chunk)
-      const waiter = this.#waiters.shift()
+      const next = this.#waiters.shift()
       if (this.#waiters.length === 0) this.#hold.clear(Reason.Reading)
-      waiter?.resolve({ done: false, value: chunk })
+      next?.waiter.resolve({ done: false, value: chunk })
     } else if (this.#wanting) {
       this.#consume(chunk)
       this.#wanting = this.#readable.push(chunk)
@@ -140,8 +146,8 @@ export class ReceiveHalf {
     if (this.complete) this.#pushEnd()
   }
 
-  /** The fast lane of the iterator. */
-  next(waiter: Waiter<IteratorResult<Buffer, undefined>>): void {
+  /** The fast lane of an iterator. */
+  next(owner: object, waiter: Waiter<IteratorResult<Buffer, undefined>>): void {
     const chunk = this.#inbox.shift()
     if (chunk !== undefined) {
       this.#consume(chunk)
@@ -152,14 +158,21 @@ export class ReceiveHalf {
     } else if (this.#failure !== undefined) {
       waiter.reject(this.#failure)
     } else {
-      this.#waiters.push(waiter)
+      this.#waiters.push({ owner, waiter })
       this.#hold.set(Reason.Reading)
     }
   }
 
   abandon(waiter: Waiter<IteratorResult<Buffer, undefined>>): void {
-    this.#waiters = this.#waiters.filter((entry) => entry !== waiter)
-    if (this.#waiters.length === 0) this.#hold.clear(Reason.Reading)
+    this.#keep((entry) => entry.waiter !== waiter)
+  }
+
+  /** Ends what an iterator waits for: it must not take a chunk from the others. */
+  leave(owner: object): void {
+    const left = this.#waiters.filter((entry) => entry.owner === owner)
+    if (left.length === 0) return
+    this.#keep((entry) => entry.owner !== owner)
+    for (const { waiter } of left) waiter.resolve(DONE)
   }
 
   /** Ends the readable side of a half that is settled, without anybody reading. */
@@ -186,7 +199,7 @@ export class ReceiveHalf {
       this.#endWaiters()
       return
     }
-    for (const waiter of this.#takeWaiters()) waiter.reject(error)
+    for (const { waiter } of this.#takeWaiters()) waiter.reject(error)
   }
 
   #consume(chunk: Buffer): void {
@@ -197,10 +210,15 @@ export class ReceiveHalf {
   #endWaiters(): void {
     const waiters = this.#takeWaiters()
     if (waiters.length > 0) this.finish()
-    for (const waiter of waiters) waiter.resolve(DONE)
+    for (const { waiter } of waiters) waiter.resolve(DONE)
   }
 
-  #takeWaiters(): Waiter<IteratorResult<Buffer, undefined>>[] {
+  #keep(stays: (entry: ChunkWaiter) => boolean): void {
+    this.#waiters = this.#waiters.filter(stays)
+    if (this.#waiters.length === 0) this.#hold.clear(Reason.Reading)
+  }
+
+  #takeWaiters(): ChunkWaiter[] {
     const waiters = this.#waiters
     this.#waiters = []
     this.#hold.clear(Reason.Reading)

@@ -4,7 +4,7 @@ const PREFIX = 'paceline1:'
 const MIN_BYTES = 32
 const MAX_BYTES = 1024
 /** Random 32 bytes have about 30 different values; fewer than 10 is a placeholder. It cannot measure entropy. */
-export const MIN_DIFFERENT_VALUES = 10
+const MIN_DIFFERENT_VALUES = 10
 const HOW = 'make one with generateSecret() or `openssl rand 32`; a password or another string is never a secret'
 const HOW_TEXT = 'make one with: npx paceline secret'
 
@@ -37,7 +37,13 @@ export function randomBytes(name: string, value: unknown, length: number): Uint8
     throw refuse(name, expected, value === null ? 'null' : value === undefined ? 'undefined' : `a value of type ${typeof value}`)
   }
   if (value.length !== length) throw refuse(name, expected, `${value.length} bytes`)
+  if (length >= MIN_BYTES) refusePlaceholder(name, value)
   return value
+}
+
+function refusePlaceholder(name: string, bytes: Uint8Array): void {
+  const different = new Set(bytes).size
+  if (different < MIN_DIFFERENT_VALUES) throw refuse(name, 'random bytes', `a placeholder with ${different} different byte values`)
 }
 
 /**
@@ -58,10 +64,7 @@ export function checkSecret(name: string, value: unknown): Uint8Array[] {
     if (entry.length < MIN_BYTES || entry.length > MAX_BYTES) {
       throw refuse(entryName, `${MIN_BYTES} to ${MAX_BYTES} random bytes`, `${entry.length} bytes`)
     }
-    const different = new Set(entry).size
-    if (different < MIN_DIFFERENT_VALUES) {
-      throw refuse(entryName, 'random bytes', `a placeholder with ${different} different byte values`)
-    }
+    refusePlaceholder(entryName, entry)
     return Uint8Array.from(entry)
   })
 }

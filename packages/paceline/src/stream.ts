@@ -81,7 +81,9 @@ export class Stream extends Duplex {
     this.#send = new SendHalf(id, core, hold)
     this.#receive = new ReceiveHalf(id, core, this, hold)
     hold.begin(this, this.#send)
-    this.#recorder = new Recorder(core.records, id)
+    this.#recorder = new Recorder(core.records, id, () => {
+      hold.clear(Reason.Recording)
+    })
   }
 
   /** Writes that wait, with `AbortSignal`. */
@@ -162,7 +164,7 @@ export class Stream extends Duplex {
   }
 
   /**
-   * Resolves when every byte written so far is acknowledged.
+   * Resolves when every byte written so far is acknowledged; what is corked leaves with `uncork()`, not before.
    *
    * @throws {StreamError} why the stream ended before
    * @throws {AbortError} the signal was aborted; only the waiting ends
@@ -216,7 +218,7 @@ export class Stream extends Duplex {
       this.#abandon(DEFAULT_RESET_CODE)
       await this.#over.within(FINAL_COUNT_WAIT, this.#core.clock)
     }
-    return this.#result()
+    return this._result
   }
 
   /** Ends both halves at once with an application code, 256 to 2^53-1. What was not acknowledged may be lost. */
@@ -251,13 +253,16 @@ export class Stream extends Duplex {
   /**
    * Both halves as Web Streams; several times slower than the Duplex itself. Each half ends by itself, unlike with
    * `Duplex.toWeb()`. `cancel()` stops reading; `abort(reason)` resets with the reason's integer `errorCode`, else 256.
+   *
+   * @throws {OptionError} `ERR_PACELINE_OPTION` after `setEncoding()`: a `ReadableStream` of bytes carries no text
    */
   toWeb(): WebStreams {
     return webStreams(this)
   }
 
   /**
-   * The chunks as they arrive. Leaving the loop does not end the stream; its end does not end the sending half.
+   * The chunks as they arrive: Buffers, or, which the type does not say, strings after `setEncoding()`. Leaving the loop does not
+   * end the stream, but what still waits with it; its end does not end the sending half.
    *
    * @throws {AbortError} from the loop, when the signal is aborted; only the waiting ends
    */
@@ -394,8 +399,8 @@ export class Stream extends Duplex {
     // Somebody reads through the stock machinery, where only an error can say that it is not all.
     if (this.#receive.stopped && !this.#receive.settled) this.#fail(new StreamError('ERR_PACELINE_STREAM_CLOSED'))
     debug('stream %d closed', this.id)
-    if (channels.streamClosed.hasSubscribers) channels.streamClosed.publish({ stream: this, ...this.#result() })
-    if (isMeasuring()) measure('paceline:stream', this.#began, this.#core.driver.now(), { id: this.id, ...this.#result() })
+    if (channels.streamClosed.hasSubscribers) channels.streamClosed.publish({ stream: this, ...this._result })
+    if (isMeasuring()) measure('paceline:stream', this.#began, this.#core.driver.now(), { id: this.id, ...this._result })
     this.#over.settle()
   }
 
@@ -432,13 +437,14 @@ export class Stream extends Duplex {
     return this.#over.is && this.#recorder.over
   }
 
-  #acceptedBytes(): number {
-    return this.#accepted ?? this.#send.written + this.#send.pendingBytes + Math.max(0, this.writableLength - this.#stockPending)
-  }
-
-  #result(): CloseResult {
+  /** What got there and what did not, as far as known. @internal */
+  get _result(): CloseResult {
     const acknowledged = this.#send.acknowledged
     return { acknowledged, undelivered: Math.max(0, this.#acceptedBytes() - acknowledged) }
+  }
+
+  #acceptedBytes(): number {
+    return this.#accepted ?? this.#send.written + this.#send.pendingBytes + Math.max(0, this.writableLength - this.#stockPending)
   }
 
   #writeLater(chunks: Buffer[], callback: (error?: Error | null) => void): void {

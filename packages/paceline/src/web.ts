@@ -1,10 +1,12 @@
 import type { Chunks } from './chunks.js'
+import { wrongOption } from './options.js'
 import type { Writer } from './writer.js'
 
 // ReadableStream and WritableStream are the globals: to import node:stream/web would cost whoever imports this package 1.6 ms.
 
 /** What is needed of a stream. */
 export interface WebSource {
+  readonly readableEncoding: BufferEncoding | null
   readonly writer: Writer
   chunks(): Chunks
   stopReading(): void
@@ -28,6 +30,7 @@ export interface WebStreams {
  */
 export function webStreams(stream: WebSource): WebStreams {
   const { writer } = stream
+  mustBeBytes(stream)
   const chunks = stream.chunks()
   const readable = new ReadableStream<Uint8Array>(
     {
@@ -39,7 +42,11 @@ export function webStreams(stream: WebSource): WebStreams {
       async pull(controller) {
         const { done, value } = await chunks.next()
         if (done === true) controller.close()
-        else controller.enqueue(new Uint8Array(value))
+        else {
+          // setEncoding() may have come later.
+          if (typeof value === 'string') mustBeBytes(stream)
+          controller.enqueue(new Uint8Array(value))
+        }
       },
       cancel() {
         stream.stopReading()
@@ -62,4 +69,9 @@ export function webStreams(stream: WebSource): WebStreams {
     },
   })
   return { readable, writable }
+}
+
+/** Of text nothing would be left but its length. */
+function mustBeBytes({ readableEncoding }: WebSource): void {
+  if (readableEncoding !== null) throw wrongOption('readableEncoding', 'null for toWeb() (no setEncoding(); decode with a TextDecoderStream)', readableEncoding)
 }

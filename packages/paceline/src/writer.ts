@@ -37,7 +37,8 @@ export class Writer {
    * Resolves when the chunk is in the send buffer; waits while that is full. Not yet acknowledged: see `stream.flush()`.
    *
    * An abort during the wait takes the chunk back if none of it was handed over (chunks up to a quarter of the send
-   * buffer are handed over whole); otherwise the stream would have a hole, so it is reset with the reason's `errorCode`.
+   * buffer are handed over whole) and no `stream.write()` waits before it; otherwise the stream would have a hole, so it is reset with the
+   * reason's `errorCode`.
    *
    * @throws {StreamError} why the stream ended; `ERR_PACELINE_WRITE_AFTER_END`
    * @throws {AbortError} the signal was aborted
