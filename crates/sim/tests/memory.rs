@@ -310,6 +310,57 @@ fn r22_an_active_stream_costs_its_window_and_eight_kib() {
     }
 }
 
+/// A peer that opens, sends and resets while the application stands still: what was not told of is bounded, and what is above
+/// that is refused until the application has looked.
+#[test]
+fn r22_streams_that_are_over_before_they_were_told_of_are_bounded() {
+    for payload in [1_200usize, 1] {
+        let config = Config { max_incoming_streams: 256, idle_timeout_ns: SECOND, ..Config::default() };
+        let mut arena = listener(8, config);
+        let mut puppet = Puppet::connect(&mut arena, A, 8, 1);
+        arena.nodes[A].paused = true;
+        let before = live(&mut arena);
+        let mut refused = 0u64;
+        let (streams, packets) = if payload > 1 { (240, 100) } else { (12_000, 1) };
+        for _ in 0..streams {
+            let mut stream = puppet.stream();
+            for at in 0..packets {
+                let packet = stream.data(at * payload as u64, &vec![7; payload], None);
+                puppet.send(&mut arena, &packet);
+            }
+            let reset = stream.probe(&close(false, 300), 0, None);
+            puppet.send(&mut arena, &reset);
+            arena.run(MS);
+            let answers = puppet.received(&mut arena);
+            refused +=
+                answers.iter().filter(|answer| stream.close_in(answer) == Some((false, 2))).count() as u64;
+        }
+        let kept = live(&mut arena) - before;
+        println!(
+            "{streams} streams of {} bytes: {} KiB kept, {refused} refused",
+            payload as u64 * packets,
+            kept >> 10
+        );
+        let untold = if payload > 1 { 5 * (16 << 20) / 4 } else { 16 * 256 * 512 };
+        // Time-wait has its own bound; one stream may begin below the limit and end above it.
+        let beside = i64::from(streams) * 300 + (512 << 10);
+        assert!(kept > untold / 4, "{kept}");
+        assert!(kept < untold + beside, "{kept}");
+        assert!(refused > 0);
+        arena.nodes[A].paused = false;
+        arena.command(A, Command::AcceptStreams(256));
+        arena.run(10 * MS);
+        arena.strays.clear();
+        let mut stream = puppet.stream();
+        let packet = stream.data(0, b"again", Some(5));
+        puppet.send(&mut arena, &packet);
+        arena.run(10 * MS);
+        assert!(puppet.received(&mut arena).iter().all(|answer| stream.close_in(answer).is_none()));
+        assert_eq!(arena.stats(A).streams, 1);
+        arena.go_home();
+    }
+}
+
 /// Floods of section 1 of the reliability goals at 1e5 events (`PACELINE_ATTACK_SCALE=10`: 1e6).
 #[test]
 fn r22_floods_stay_under_the_endpoints_cap() {

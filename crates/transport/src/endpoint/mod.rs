@@ -26,6 +26,7 @@ mod streams;
 mod tables;
 mod time_wait;
 mod timers;
+mod untold;
 
 use crate::{
     app::{Command, Outbox, PeerId, Shared, StreamId},
@@ -107,6 +108,7 @@ pub(crate) struct Endpoint {
     /// Streams with news for the application.
     news: Vec<StreamKey>,
     outbox: Outbox,
+    untold: untold::Untold,
     /// Paths that found the pool empty.
     starved: Vec<PathKey>,
     scratch: Vec<u8>,
@@ -172,6 +174,7 @@ impl Endpoint {
             control_due: VecDeque::new(),
             news: Vec::new(),
             outbox: Outbox::default(),
+            untold: untold::Untold::default(),
             starved: Vec::new(),
             scratch: vec![0; MAX_DATAGRAM],
             spare_infos: Vec::new(),

@@ -196,7 +196,13 @@ impl Endpoint {
         path.life.on_authentic();
         let answer_to = path.answer_to(received.remote, received.local);
         let peer_queue_id = packet.source_queue_id().unwrap_or(0);
-        let admitted = path.admits_incoming(self.config.max_incoming_streams)
+        let limit = self.config.max_incoming_streams;
+        if path.is_untold(limit) {
+            self.recheck_untold();
+        }
+        let path = self.paths.get(path_key).ok_or(Dropped::UnknownPath)?;
+        let admitted = path.admits_incoming(limit)
+            && !path.is_untold(limit)
             && path.life.phase.accepts()
             && !self.shutting_down;
         if !admitted || self.streams.is_full() {

@@ -337,6 +337,9 @@ impl Endpoint {
             stream.news.progress = true;
         }
         self.write_update(key, now_ns);
+        if self.streams.get(key).is_some_and(|stream| stream.opener == Opener::Remote) {
+            self.charge_untold(key);
+        }
         let Some(mut stream) = self.streams.remove(key) else { return };
         self.by_id.remove(&stream.id);
         self.budget.give_back(stream.recv.window.borrowed());

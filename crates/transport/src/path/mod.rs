@@ -48,6 +48,10 @@ const MAX_UNANSWERED_WIDE: u64 = 60_000;
 const MAX_KEY_ID: u64 = (1 << 62) - 2;
 /// An acceptor allows a quarter more streams than it announced: it may hear of an end later than the opener.
 const INCOMING_SLACK: u32 = 4;
+/// Streams that are over and that the application has not been told of, for each that may be open.
+const UNTOLD_PER_INCOMING: u32 = 16;
+/// Their bytes: as much as one stream's window is by default.
+const MAX_UNTOLD_BYTES: u64 = 16 << 20;
 
 /// UDP payloads worth trying when a larger one does not fit: Ethernet over IPv4 and IPv6, common tunnels, IPv6's minimum link,
 /// and what every path takes.
@@ -59,6 +63,14 @@ pub(crate) enum Accepted {
     Live(StreamKey),
     /// Over; its queue id finds it in the time-wait table.
     TimeWait(u64),
+}
+
+/// Streams of the peer that are over, whose last news the application has not taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Untold {
+    pub(crate) streams: u32,
+    /// Of them, received and not taken.
+    pub(crate) bytes: u64,
 }
 
 /// A peer's address, and ours.
@@ -100,6 +112,7 @@ pub(crate) struct Path {
     pub(crate) waiting: VecDeque<StreamKey>,
     pub(crate) opened: u32,
     pub(crate) incoming: u32,
+    pub(crate) untold: Untold,
     pub(crate) replay: ReplayWindow,
     pub(crate) accepted: BTreeMap<u64, Accepted>,
     pub(crate) controller: Controller,
@@ -174,6 +187,7 @@ impl Path {
             waiting: VecDeque::new(),
             opened: 0,
             incoming: 0,
+            untold: Untold::default(),
             replay: ReplayWindow::new(),
             accepted: BTreeMap::new(),
             controller,
@@ -273,6 +287,12 @@ impl Path {
     /// Streams the peer may have open, with the slack that a lost goodbye needs.
     pub(crate) fn admits_incoming(&self, limit: u32) -> bool {
         limit > 0 && self.incoming < limit.saturating_add(limit / INCOMING_SLACK)
+    }
+
+    /// The application stands still while streams come and go: no more of them until it has looked.
+    pub(crate) fn is_untold(&self, limit: u32) -> bool {
+        self.untold.streams >= limit.saturating_mul(UNTOLD_PER_INCOMING)
+            || self.untold.bytes >= MAX_UNTOLD_BYTES
     }
 
     /// Largest UDP payload that may leave now: the MTU, or what an unproven address leaves of it.
