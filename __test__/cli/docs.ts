@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'ava'
-import { EXIT_CODES, commands } from '../../packages/paceline/src/cli/commands.ts'
+import { ENVIRONMENT, EXIT_CODES, commands } from '../../packages/paceline/src/cli/commands.ts'
 import type { PerfReport } from '../../packages/paceline/src/cli/perf-client.ts'
 import { jsonLines, lastJson, paceline, startReceiver, temporaryFolder, writeRandomFile, writeSecret } from '../e2e/helpers/cli.ts'
 
@@ -30,6 +31,17 @@ function inner(text: string, heading: string, field: string): string[] {
   return words((row.split('|')[2] ?? '').replaceAll(/\([^)]*\)/g, ''))
 }
 
+test('every environment variable that --help names, or the package reads, stands in docs/cli.md', (t) => {
+  const documented = column(section('Environment'), 'variable')
+  for (const name of ENVIRONMENT.matchAll(/^ {2}([A-Z_]+) /gm)) t.true(documented.includes(name[1] ?? ''), name[1])
+  for (const file of readdirSync('packages/paceline/src', { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('ts')) continue
+    const read = readFileSync(join('packages/paceline/src', file), 'utf8').matchAll(/(?:env\[|environmentFlag\()'(PACELINE_\w+)'/g)
+    // A build with bugs planted has one more, for its own test.
+    for (const [, name = ''] of read) if (name !== 'PACELINE_SIM_PLANT') t.true(documented.includes(name), `${file}: ${name}`)
+  }
+})
+
 const words = (text: string) => [...new Set(Array.from(text.matchAll(/`(\w+)`/g), (match) => match[1] ?? ''))].filter((word) => word !== 'null')
 
 const keys = (value: object | null | undefined) => Object.keys(value ?? {}).sort()
@@ -47,9 +59,11 @@ test('--help and docs/cli.md name the same options of the same commands, with th
 
 test('exit codes stand in --help, in docs/cli.md, and are those that are used', (t) => {
   const codes = (text: string) => [...text.matchAll(/(?:^ {2,}|^\| |; )(\d+) (?=[ |a-z])/gm)].map((match) => Number(match[1]))
-  t.deepEqual(codes(EXIT_CODES), [0, 1, 2, 3, 130, 143])
+  t.deepEqual(codes(EXIT_CODES), [0, 1, 2, 3, 130, 143, 129])
   t.deepEqual([...section('Exit codes').matchAll(/^\| (\d+) \|/gm)].map((match) => Number(match[1])), [0, 1, 2, 3, 130])
-  t.regex(section('Exit codes'), /143 terminated/)
+  t.regex(section('Exit codes'), /143 terminated.*129 the terminal/)
+  const readme = /^### Exit codes\n(.*?)^## /ms.exec(readFileSync('README.md', 'utf8'))?.[1] ?? ''
+  t.deepEqual([...readme.matchAll(/^\| ([\d, ]+) \|/gm)].flatMap(([, all = '']) => all.split(', ').map(Number)), [0, 1, 2, 3, 130, 143, 129])
 })
 
 test.serial('--help of everything: 80 columns, usage, exit codes; help, -h, --version', async (t) => {

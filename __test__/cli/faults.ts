@@ -4,6 +4,8 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSy
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Endpoint, generateSecret } from 'paceline'
+import { UsageError } from '../../packages/paceline/src/cli/faults.ts'
+import { bitrate, handshake, idle } from '../../packages/paceline/src/cli/options.ts'
 import { CLI, emptyProcess, eventually, paceline, run, startReceiver, temporaryFolder, writeRandomFile, writeSecret, type Ended } from '../e2e/helpers/cli.ts'
 import { smallDisk, testWith } from '../e2e/helpers/needs.ts'
 
@@ -96,6 +98,57 @@ test.serial('unknown options and commands, with a suggestion', async (t) => {
   await checkFault(t, await paceline(t, ['recv', '--port', '70000']).ended, /--port from 0 to 65535, got "70000"/, 2)
   await checkFault(t, await paceline(t, ['send', 'localhost', 'file']).ended, /HOST:PORT.*got "localhost"/, 2)
   await checkFault(t, await paceline(t, ['send', '--max-bitrate', 'fast', '127.0.0.1:9', 'file']).ended, /--max-bitrate.*got "fast"/, 2)
+})
+
+/** Options with a unit: how their text is read, and what is just outside of their limits, and just inside. */
+const LIMITS: readonly (readonly [option: string, read: (text: string) => number, outside: readonly string[], inside: Readonly<Record<string, number>>])[] = [
+  ['max-bitrate', (text) => bitrate('send', 'max-bitrate', text), ['0', '1k', '7999', '7.9k', '1001G', '8K', '8kbit', '-1', 'fast'], { '8000': 8e3, '8k': 8e3, '0.01M': 1e4, '1000G': 1e12 }],
+  [
+    'handshake-timeout', (text) => handshake('send', text),
+    ['0', '9ms', '0.009', '601', '600.1s', '600001ms', '10.1m', '1000s', '1h', '5 s', 'soon'],
+    { '10ms': 10, '0.01': 10, '5': 5_000, '2.5s': 2_500, '600': 600_000, '600000ms': 600_000, '10m': 600_000 },
+  ],
+  ['idle-timeout', (text) => idle('send', text), ['0', '999ms', '0.9', '601', '10.1m'], { '1': 1_000, '1000ms': 1_000, '600s': 600_000, '10m': 600_000 }],
+]
+
+test('numbers outside of their limits are a wrong command line that names the option, those inside are none', (t) => {
+  for (const [option, read, outside, inside] of LIMITS) {
+    for (const text of outside) t.true(t.throws(() => read(text), { instanceOf: UsageError }).message.startsWith(`expected --${option} from `), text)
+    for (const [text, value] of Object.entries(inside)) t.is(read(text), value, `--${option} ${text}`)
+  }
+})
+
+test.serial('every command refuses them, whatever else is wrong', async (t) => {
+  const missing = join(temporaryFolder(t), 'nothing')
+  const send = ['send', '--secret-file', missing, '127.0.0.1:9', missing]
+  const client = ['perf', 'client', '--secret-file', missing, '127.0.0.1:9']
+  const recv = ['recv', '--secret-file', missing, '--port', '0', '--out', missing]
+  const cases: readonly (readonly [string[], string, string])[] = [
+    [send, 'max-bitrate', '1k'], [send, 'handshake-timeout', '5ms'], [send, 'handshake-timeout', '1000s'], [send, 'idle-timeout', '601'], [recv, 'idle-timeout', '10.1m'],
+    [client, 'rate', '1k'], [client, 'handshake-timeout', '1000s'], [client, 'duration', '61m'], [client, 'interval', '99ms'],
+  ]
+  for (const [command, option, value] of cases) {
+    const ended = await paceline(t, [...command, `--${option}`, value]).ended
+    await checkFault(t, ended, new RegExp(`^paceline: expected --${option} from .*, got "${value}" \\(see paceline `), 2)
+  }
+})
+
+test.serial('the limits of the command line are those of the library', async (t) => {
+  const endpoint = await Endpoint.bind({ host: '127.0.0.1' })
+  t.teardown(() => endpoint.destroy())
+  const connect = (options: object) => endpoint.connect('127.0.0.1', 9, { secret: generateSecret(), signal: AbortSignal.abort(), ...options })
+  for (const options of [{ maxBitrate: 8_000 }, { maxBitrate: 1e12 }, { handshakeTimeout: 10 }, { handshakeTimeout: 600_000 }]) await t.throwsAsync(connect(options), { name: 'AbortError' }, JSON.stringify(options))
+  for (const options of [{ maxBitrate: 7_999 }, { handshakeTimeout: 9 }, { handshakeTimeout: 600_001 }]) await t.throwsAsync(connect(options), { code: 'ERR_PACELINE_OPTION' }, JSON.stringify(options))
+  for (const idleTimeout of [1_000, 600_000]) await (await Endpoint.bind({ host: '127.0.0.1', idleTimeout })).close()
+  for (const idleTimeout of [999, 600_001]) await t.throwsAsync(Endpoint.bind({ host: '127.0.0.1', idleTimeout }), { code: 'ERR_PACELINE_OPTION' })
+})
+
+test.serial('a time without a unit is in seconds', async (t) => {
+  const { folder, secretFile } = place(t)
+  const ended = await paceline(t, ['send', '--handshake-timeout', '1', '--secret-file', secretFile, '127.0.0.1:9', writeRandomFile(folder, 'file', 1)]).ended
+  t.is(ended.code, 1)
+  t.regex(ended.stderr, /ERR_PACELINE_HANDSHAKE_TIMEOUT/)
+  t.true(ended.milliseconds >= 1000, `${ended.milliseconds} ms`)
 })
 
 testWith(['linux'], 'stdout that is full is one line and exit code 1; one whose reader has seen enough is none', async (t) => {

@@ -1,7 +1,7 @@
 import { doctorNotes, doctorOptions, doctorUsage, runDoctor } from './doctor.js'
 import { ExitCode, UsageError } from './faults.js'
 import { PLAIN_COLUMNS, beside, wrap } from './layout.js'
-import { describeOptions, parseOptions, type OptionSpecs } from './options.js'
+import { describeOptions, parseOptions, timeNote, type OptionSpecs } from './options.js'
 import { pathSecretNote, refusePathOptions, runPathSecret, secretOptions } from './path-secret.js'
 import { perfClientOptions, perfClientUsage, runPerfClient } from './perf-client.js'
 import { perfServerOptions, perfServerUsage, runPerfServer } from './perf-server.js'
@@ -92,10 +92,11 @@ export const EXIT_CODES = `Exit codes:
     1  something failed, or doctor found a problem: what was expected, what came
     2  the command line is wrong
     3  perf: slower than --baseline or --fail-below allow
-  130  interrupted (Ctrl-C); 143 terminated
+  130  interrupted (Ctrl-C); 143 terminated; 129 the terminal went away
 `
 
-const ENVIRONMENT = `Environment:
+/** docs/cli.md has the same table. */
+export const ENVIRONMENT = `Environment:
   PACELINE_SECRET       the secret, where no --secret-file is given
   PACELINE_DISABLE_GSO  1: one datagram per system call when sending
   PACELINE_DISABLE_GRO  1: the same when receiving
@@ -121,13 +122,15 @@ ${EXIT_CODES}`
 
 const paragraph = (text: string) => `${wrap(text.trim().replace(/\s*\n\s*/g, ' '), PLAIN_COLUMNS).join('\n')}\n`
 
+const notesOf = ({ options, notes }: Command) => (Object.values(options).some(({ value }) => value === 'TIME') ? [timeNote, ...notes] : notes)
+
 /** `paceline NAME --help`. */
 export function help(command: Command): string {
-  return `${command.summary}\n\nusage: ${command.usage}\n\n${describeOptions(command.options)}\n${command.notes.map(paragraph).join('\n')}\n${EXIT_CODES}`
+  return `${command.summary}\n\nusage: ${command.usage}\n\n${describeOptions(command.options)}\n${notesOf(command).map(paragraph).join('\n')}\n${EXIT_CODES}`
 }
 
 /** `paceline perf --help`. */
 export function perfHelp(): string {
   const rows = Object.entries(commands).filter(([name]) => name.startsWith('perf '))
-  return `${rows.map(([, { usage, summary, options }]) => `usage: ${usage}\n\n${paragraph(summary)}\n${describeOptions(options)}`).join('\n')}\n${[...new Set(rows.flatMap(([, { notes }]) => notes))].map(paragraph).join('\n')}\n${EXIT_CODES}`
+  return `${rows.map(([, { usage, summary, options }]) => `usage: ${usage}\n\n${paragraph(summary)}\n${describeOptions(options)}`).join('\n')}\n${[...new Set(rows.flatMap(([, command]) => notesOf(command)))].map(paragraph).join('\n')}\n${EXIT_CODES}`
 }

@@ -77,21 +77,22 @@ export function integer(command: string, name: string, text: string, minimum: nu
   throw new UsageError(`expected --${name} from ${minimum} to ${maximum}, got "${text}"`, command)
 }
 
+/** What the library takes as `maxBitrate`, and above which no host has a use for a cap. A test holds the limits here against the library's. */
+const LEAST_BITRATE = 8_000
+const MOST_BITRATE = 1e12
+
 /** Bits per second: a number with an optional k, M or G (powers of 1000). */
 export function bitrate(command: string, name: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)([kMG]?)$/.exec(text)
   const factor = { '': 1, k: 1e3, M: 1e6, G: 1e9 }[match?.[2] ?? ''] ?? 1
   const value = Math.round(Number(match?.[1]) * factor)
-  if (value >= 1000 && value <= 1e12) return value
-  throw new UsageError(`expected --${name} from 1k to 1000G bits per second (such as 100M), got "${text}"`, command)
+  if (value >= LEAST_BITRATE && value <= MOST_BITRATE) return value
+  throw new UsageError(`expected --${name} from ${LEAST_BITRATE / 1000}k to ${MOST_BITRATE / 1e9}G bits per second (such as 100M), got "${text}"`, command)
 }
 
-/** Milliseconds: a number, or one with ms or s. */
-export function duration(command: string, name: string, text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s)?$/.exec(text)
-  const value = Number(match?.[1]) * (match?.[2] === 's' ? 1000 : 1)
-  if (value >= 1 && value <= 3_600_000) return Math.round(value)
-  throw new UsageError(`expected --${name} in milliseconds (500, 500ms or 5s; at most an hour), got "${text}"`, command)
+/** Milliseconds until nobody has answered. */
+export function handshake(command: string, text: string | undefined): number {
+  return text === undefined ? 10_000 : seconds(command, 'handshake-timeout', text, 10, 600_000)
 }
 
 /** Milliseconds of silence that mean that the other side is gone. What was under way can be resumed, so this need not be long. */
@@ -99,7 +100,10 @@ export function idle(command: string, text: string | undefined): number {
   return text === undefined ? 10_000 : seconds(command, 'idle-timeout', text, 1000, 600_000)
 }
 
-/** Seconds, as tools that measure take them: `10`, `2.5s`, `500ms`, `2m`. Returns milliseconds. */
+/** What `--help` says of every option that takes a TIME. */
+export const timeNote = 'A TIME is in seconds, unless it says otherwise: 10, 2.5s, 500ms, 2m.'
+
+/** A time, the same way everywhere: see {@link timeNote}. Returns milliseconds. */
 export function seconds(command: string, name: string, text: string, minimumMs: number, maximumMs: number): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text)
   const value = Math.round(Number(match?.[1]) * ({ ms: 1, s: 1000, m: 60_000 }[match?.[2] ?? 's'] ?? Number.NaN))

@@ -4,7 +4,7 @@ import { Endpoint, type Peer, type Stream } from '../index.js'
 import { DEFAULT_PORT } from './doctor.js'
 import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
-import { addressOr, bitrate, byteCount, duration, integer, parseOptions, seconds, type OptionSpecs } from './options.js'
+import { addressOr, bitrate, byteCount, handshake, integer, parseOptions, seconds, type OptionSpecs } from './options.js'
 import { bits, paint, say, sayJson, size } from './output.js'
 import { connectKeys, pathSecretOptions } from './path-secret.js'
 import { describeGate, judgeGate, parseGate, readBaseline, type GateVerdict } from './perf-gate.js'
@@ -19,7 +19,6 @@ import { packageVersion } from './version.js'
 const DEFAULT_MS = 10_000
 const DEFAULT_SHORT_BYTES = 1024
 const DEFAULT_SHORT_PARALLEL = 64
-const DEFAULT_HANDSHAKE_MS = 10_000
 const CLOSE_MS = 300
 /** A test that does not end by itself: after its time, and what is out then, something is broken. */
 const PATIENCE_MS = 15_000
@@ -27,17 +26,17 @@ const PATIENCE_MS = 15_000
 export const perfClientOptions: OptionSpecs = {
   'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET)' },
   ...pathSecretOptions,
-  duration: { short: 't', value: 'TIME', help: 'how long: 10, 2.5s, 500ms, 2m (default 10 seconds)' },
+  duration: { short: 't', value: 'TIME', help: 'how long: 10ms to 3600s (default 10s)' },
   bytes: { short: 'n', value: 'SIZE', help: 'instead of a time: so much each way, 100M, 1Gi; with --streams the size of each request and reply (default 1Ki)' },
   reverse: { short: 'R', help: 'the server sends' },
   bidir: { help: 'both send at the same time' },
   parallel: { short: 'P', value: 'N', help: 'so many streams at the same time (default 1; with --streams 64)' },
-  rate: { short: 'b', value: 'BPS', help: 'at most so many bits per second each way: 500k, 100M, 2.5G' },
+  rate: { short: 'b', value: 'BPS', help: 'at most so many bits per second each way, 8k or more: 500k, 100M, 2.5G' },
   streams: { value: 'N', help: 'instead of bulk: N short streams in all (0: as many as --duration allows), each a request and its reply; tells streams per second and latency' },
-  interval: { short: 'i', value: 'TIME', help: 'a line per so many seconds, 0 for none (default 1)' },
+  interval: { short: 'i', value: 'TIME', help: 'a line per so much time, 0 for none (default 1s)' },
   baseline: { value: 'FILE', help: 'compare with an earlier --json output; exit code 3 if slower' },
   'fail-below': { value: 'X', help: 'exit code 3 below X: 90% (of the baseline; the default beside --baseline), 500M (bits per second), with --streams a number per second' },
-  'handshake-timeout': { value: 'TIME', help: 'give up when nobody answers: 500ms, 10s (default 10s)' },
+  'handshake-timeout': { value: 'TIME', help: 'give up when nobody answers: 10ms to 600s (default 10s)' },
   json: { help: 'print one JSON object with the result on stdout, no lines' },
   quiet: { help: 'only the result' },
   help: { help: 'this text' },
@@ -64,8 +63,7 @@ export async function runPerfClient(args: readonly string[]): Promise<number> {
   const where = addressOr('perf client', target, DEFAULT_PORT)
   const plan = parsePlan(switches, values)
   const gate = parseGate(values.get('baseline'), values.get('fail-below'), plan.mode === 'streams')
-  const timeout = values.get('handshake-timeout')
-  const handshakeTimeout = timeout === undefined ? DEFAULT_HANDSHAKE_MS : duration('perf client', 'handshake-timeout', timeout)
+  const handshakeTimeout = handshake('perf client', values.get('handshake-timeout'))
   const json = switches.has('json')
   const baseline = await readBaseline(gate)
   const keys = await connectKeys('perf client', options)

@@ -59,13 +59,13 @@ export async function runRecv(args: readonly string[]): Promise<number> {
   if (toStdout && countText !== undefined) throw new UsageError('expected --count or --out -, got both: stdout is for one file', 'recv')
   if (countText !== undefined && switches.has('once')) throw new UsageError('expected --count or --once, got both', 'recv')
   const count = countText !== undefined ? integer('recv', 'count', countText, 1, 1e9) : switches.has('once') || toStdout ? 1 : Number.POSITIVE_INFINITY
+  const idleTimeout = idle('recv', values.get('idle-timeout'))
   // Read when the first of them begins.
   process.env['UV_THREADPOOL_SIZE'] ??= THREADS
   const keys = await listenKeys('recv', 'sender', options)
   if (!toStdout) await checkFolder(folder)
   const interrupt = onInterrupt()
   const host = values.get('host')
-  const idleTimeout = idle('recv', values.get('idle-timeout'))
   const endpoint = await listen(port, host, keys, idleTimeout)
   const receiverOptions = { json: switches.has('json'), quiet: switches.has('quiet'), overwrite: switches.has('overwrite'), toStdout }
   return new Receiver(endpoint, folder, count, receiverOptions, interrupt).run()

@@ -4,7 +4,7 @@ import { lookup } from 'node:dns/promises'
 import { Endpoint, type Peer } from '../index.js'
 import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
-import { address, bitrate, duration, idle, parseOptions, type OptionSpecs } from './options.js'
+import { address, bitrate, handshake, idle, parseOptions, type OptionSpecs } from './options.js'
 import { bits, grouped, paint, say, sayJson, sayResult, size } from './output.js'
 import { connectKeys, pathSecretOptions } from './path-secret.js'
 import { Progress, awaited, pathTail } from './progress.js'
@@ -16,13 +16,12 @@ import { Refused, Stopwatch, Transfer } from './transfer.js'
 /** After everything was acknowledged, or an interrupt, there is little left to say. */
 const CLOSE_MS = 1000
 const INTERRUPTED_CLOSE_MS = 300
-const DEFAULT_HANDSHAKE_MS = 10_000
 
 export const sendOptions: OptionSpecs = {
   'secret-file': { value: 'FILE', help: 'the secret both sides share (else PACELINE_SECRET)' },
   ...pathSecretOptions,
-  'max-bitrate': { value: 'BPS', help: 'send at most so many bits per second: 500k, 100M, 2.5G' },
-  'handshake-timeout': { value: 'TIME', help: 'give up when nobody answers: 500ms, 10s (default 10s)' },
+  'max-bitrate': { value: 'BPS', help: 'send at most so many bits per second, 8k or more: 500k, 100M, 2.5G' },
+  'handshake-timeout': { value: 'TIME', help: 'give up when nobody answers: 10ms to 600s (default 10s)' },
   'idle-timeout': { value: 'TIME', help: 'give up when the receiver falls silent: 1s to 600s (default 10s)' },
   name: { value: 'NAME', help: 'what stdin ("-") is called there (default stdin)' },
   'no-resume': { help: 'send everything, whatever the receiver has of an earlier attempt' },
@@ -55,9 +54,8 @@ export async function runSend(args: readonly string[]): Promise<number> {
   const { host, port } = address('send', target)
   if (paths.length === 0) throw new UsageError(`expected at least one FILE after ${target}, got none`, 'send')
   const maxBitrate = values.get('max-bitrate')
-  const timeout = values.get('handshake-timeout')
   const connectOptions = {
-    handshakeTimeout: timeout === undefined ? DEFAULT_HANDSHAKE_MS : duration('send', 'handshake-timeout', timeout),
+    handshakeTimeout: handshake('send', values.get('handshake-timeout')),
     ...(maxBitrate !== undefined && { maxBitrate: bitrate('send', 'max-bitrate', maxBitrate) }),
   }
   const idleTimeout = idle('send', values.get('idle-timeout'))
