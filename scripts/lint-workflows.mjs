@@ -20,7 +20,7 @@ const RUNNERS = ['ubuntu-24.04', 'ubuntu-24.04-arm', 'macos-15', 'macos-15-intel
 const isNewRunner = (message) => RUNNERS.includes(/^label "([^"]+)" is unknown/.exec(message)?.[1])
 
 /** What a workflow may run besides scripts of this repository: toolchains, and the shell around them. */
-const ALLOWED = /^(rustup |cargo install |apk add )/
+const ALLOWED = /^(rustup |cargo install )/
 
 const files = readdirSync(folder).filter((file) => /\.ya?ml$/.test(file))
 if (files.length === 0) complain(`${folder}: expected workflows, found none`)

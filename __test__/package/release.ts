@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { run, temporaryFolder } from '../e2e/helpers/cli.ts'
+import { ROOT, run, temporaryFolder } from '../e2e/helpers/cli.ts'
+import { testWith } from '../e2e/helpers/needs.ts'
 
 const PLATFORMS = ['darwin-arm64', 'darwin-x64', 'linux-arm64-gnu', 'linux-arm64-musl', 'linux-x64-gnu', 'linux-x64-musl', 'win32-arm64-msvc', 'win32-x64-msvc']
 
@@ -55,6 +56,22 @@ test('release-build refuses a machine of another platform', async (t) => {
   t.regex(stderr, /expected a machine of .*, got one of /)
 })
 
+testWith(['linux'], 'release-container: only an image with its digest, the repository in it, and the same exit code', async (t) => {
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'docker'), '#!/bin/sh\nprintf "%s\\n" "$@"\nexit 7\n', { mode: 0o755 })
+  const container = (...args: string[]) => run(t, process.execPath, ['scripts/release-container.mjs', ...args], { PATH: `${folder}:${process.env['PATH']}` }).ended
+  const image = `node:20-alpine@sha256:${'0'.repeat(64)}`
+  const { code, stdout } = await container(image, 'x86_64-unknown-linux-musl', 'addons')
+  t.is(code, 7)
+  const args = stdout.split('\n')
+  t.true(args.includes(`${ROOT}:/paceline`) && args.includes(image))
+  t.deepEqual(args.slice(-4), ['release-build', 'x86_64-unknown-linux-musl', 'addons', ''])
+  t.regex(stdout, /apk add .* && exec node scripts\/release-build\.mjs "\$@"/)
+  for (const wrong of [['node:20-alpine', 'x86_64-unknown-linux-musl', 'addons'], [image, 'x86_64-unknown-linux-musl', '../addons'], [image, 'x86_64-unknown-linux-musl', '.'], [image]]) {
+    t.is((await container(...wrong)).code, 2, wrong.join(' '))
+  }
+})
+
 const range = (median: number) => ({ median, least: median - 0.1, most: median + 0.1 })
 const side = (gbit: number) => ({ gbit: range(gbit), cpu: range(2), tls: range(gbit / 6) })
 const comparison = (ratio: number) => ({
@@ -93,11 +110,13 @@ test('the comment of a benchmark is written once and then renewed, from numbers 
   const { comments, calls, url } = await github(t, sha)
   const folder = temporaryFolder(t)
   const comment = async (content: unknown, head = sha) => {
-    writeFileSync(join(folder, 'comparison.json'), JSON.stringify(content))
-    const env = { GITHUB_API_URL: url, GITHUB_REPOSITORY: 'a/b', GITHUB_TOKEN: 'none', HEAD_SHA: head }
+    if (content !== undefined) writeFileSync(join(folder, 'comparison.json'), JSON.stringify(content))
+    const env = { GITHUB_API_URL: url, GITHUB_REPOSITORY: 'a/b', GITHUB_TOKEN: 'none', HEAD_SHA: head, RUN_URL: 'https://github.com/a/b/actions/runs/1' }
     return run(t, process.execPath, ['scripts/bench-comment.mjs', folder], env).ended
   }
-  t.is((await comment(comparison(1.01))).stdout, 'wrote the comment under #7\n')
+  t.is((await comment(undefined)).stdout, 'wrote the comment under #7\n', 'a benchmark that broke off is no error of the comment')
+  t.is(comments[0]?.body, '<!-- paceline bench -->\n**Bulk transfer: no figures.** The benchmark broke off: [its log](https://github.com/a/b/actions/runs/1).\n')
+  t.is((await comment(comparison(1.01))).stdout, 'renewed the comment under #7\n')
   t.regex(comments[0]?.body ?? '', /head ÷ base: 1\.01 \[0\.91 – 1\.11\]\*\*, as it should be/)
   t.regex(comments[0]?.body ?? '', /^\| head \| 5\.05 \[[^|]*\] \| 0\.84 \[[^|]*\] \| 2\.00 \[[^|]*\] \|$/m)
   t.is((await comment(comparison(0.7))).stdout, 'renewed the comment under #7\n')
