@@ -1,8 +1,9 @@
-// The ava suite on several versions of Node, a line each. The binaries come from npm and are kept in node_modules/.cache.
+// The ava suite on several versions of Node, a line each, and all there is about a test that failed. The binaries come from npm and are kept in node_modules/.cache.
 // usage: npm run test:matrix [-- [--verbose] [MAJOR…] [FILE…]]
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { bin, isStopping, root, run } from './run.mjs'
+import { TapReader, saidAgain } from './tap.mjs'
 
 /** Every line of Node that is supported or about to be. */
 const MAJORS = ['20', '22', '24', '26']
@@ -42,14 +43,17 @@ async function suite(major) {
   const node = await executable(major)
   const { output: version } = await run(node, ['--version'])
   const begin = performance.now()
-  const { code, output } = await run(node, [bin('ava', 'entrypoints/cli.mjs'), '--tap', ...files], { onText: verbose ? (text) => process.stdout.write(text) : undefined })
+  const tap = new TapReader()
+  const onText = (text) => {
+    tap.write(text)
+    if (verbose) process.stdout.write(text)
+  }
+  const { code, output } = await run(node, [bin('ava', 'entrypoints/cli.mjs'), '--tap', ...files], { onText })
   const [passed, failed, skipped] = ['pass', 'fail', 'skip'].map((kind) => sumOf(output, new RegExp(`^# ${kind} (\\d+)`, 'gm')))
   const fine = code === 0 && failed === 0 && passed > 0
   const seconds = ((performance.now() - begin) / 1000).toFixed(0)
-  const faults = fine ? [] : [...output.matchAll(/^not ok \d+ - (.*)$/gm)].map((match) => `    ${match[1]}`)
-  if (!fine && faults.length === 0) faults.push(...output.trim().split('\n').slice(-10).map((line) => `    ${line}`))
   const line = `${fine ? 'ok  ' : 'FAIL'} ${version.trim().padEnd(9)} ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds} s)`
-  return { fine, text: [line, ...faults].join('\n') }
+  return { fine, text: fine ? `${line}\n` : `${line}\n${saidAgain(tap, output, Infinity)}` }
 }
 
 let failed = 0
@@ -58,7 +62,7 @@ for (const major of majors.length > 0 ? majors : MAJORS) {
   try {
     const { fine, text } = await suite(major)
     if (!fine) failed += 1
-    process.stdout.write(`${text}\n`)
+    process.stdout.write(text)
   } catch (error) {
     failed += 1
     process.stdout.write(`FAIL v${major}  ${error.message}\n`)

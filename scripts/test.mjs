@@ -1,10 +1,10 @@
 // Everything that must hold, one step after the other, and one closing line: `N passed, N failed, N skipped`.
 // usage: npm test [-- [--no-skip] [--long] [STEP…]]
 import { bin, isStopping, root, run, version } from './run.mjs'
+import { TapReader, plain, saidAgain } from './tap.mjs'
 
 const colours = process.stdout.isTTY && !process.env.NO_COLOR
 const paint = (code, text) => (colours ? `\x1b[${code}m${text}\x1b[39m` : text)
-const plain = (text) => text.replace(/\x1b\[[\d;?]*[A-Za-z]/g, '')
 const print = (text) => process.stdout.write(text)
 
 const node = (script, ...args) => [process.execPath, [script, ...args]]
@@ -67,44 +67,6 @@ function countTap(code, output) {
     skipped: sumOf(output, /^# skip (\d+)/gm),
   })
 }
-
-/** Shows TAP, ava's output for machines, to people as it comes: a line a test, and all there is about a failed one, which it keeps. */
-class TapPrinter {
-  #rest = ''
-  #failing = false
-  failures = []
-
-  write = (text) => {
-    const lines = (this.#rest + text).split('\n')
-    this.#rest = lines.pop()
-    for (const line of lines) this.#line(line)
-  }
-
-  #line(line) {
-    const result = /^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?$/.exec(line)
-    if (result !== null) {
-      const [, not, title, directive] = result
-      this.#failing = not !== undefined
-      const mark = this.#failing ? paint(31, '✘') : directive ? paint(33, '-') : paint(32, '✔')
-      this.#show(`${mark} ${title}${directive ? ' (skipped)' : ''}`)
-    } else if (/^(TAP version|1\.\.|# (tests|pass|skip|fail) )/.test(line)) this.#failing = false
-    else if (line.trim() === '') return
-    else if (this.#failing || !/^\s/.test(line)) this.#show(`    ${line}`)
-    else print(`${paint(2, line)}\n`)
-    // The end of what is told of one test.
-    if (line === '  ...') this.#failing = false
-  }
-
-  #show(line) {
-    print(`${line}\n`)
-    if (this.#failing) this.failures.push(line)
-  }
-}
-
-/** Of what fails, the last lines say why. It is repeated at the very end, which is all that some CI systems keep of a long run. */
-const SAID_AGAIN = { lines: 80, columns: 400 }
-
-const saidAgain = (lines) => lines.slice(-SAID_AGAIN.lines).map((line) => `  ${plain(line).slice(0, SAID_AGAIN.columns)}\n`).join('')
 
 /** One JSON object at the end: the differential test, and a row a case. */
 function countInterop(code, output) {
@@ -183,13 +145,13 @@ for (const step of chosen) {
     continue
   }
   const begin = performance.now()
-  const tap = step.tap ? new TapPrinter() : undefined
+  const tap = step.tap ? new TapReader({ print, paint }) : undefined
   const { code, output, error } = await run(...step.command, { cwd: root, env: { ...env, ...step.env }, onText: tap?.write ?? print })
   if (isStopping()) break
   if (error !== undefined) notes.push(`${step.name}: cannot run ${step.command[0]}: ${error.message}`)
   const counts = step.count(code, plain(output))
   for (const key of Object.keys(total)) total[key] += counts[key]
-  if (counts.failed > 0) notes.push(`failed ${step.name}`, saidAgain(tap && tap.failures.length > 0 ? tap.failures : output.trimEnd().split('\n')))
+  if (counts.failed > 0) notes.push(`failed ${step.name}`, saidAgain(tap, output))
   if (counts.skipped > 0) notes.push(...skipReasons(step.name, plain(output), counts.skipped))
   print(`${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped (${((performance.now() - begin) / 1000).toFixed(1)} s)\n`)
 }
