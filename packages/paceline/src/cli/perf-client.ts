@@ -4,6 +4,7 @@ import { Endpoint, type Peer, type Stream } from '../index.js'
 import { DEFAULT_PORT } from './doctor.js'
 import { ExitCode, Fault, UsageError, meaning } from './faults.js'
 import { onInterrupt } from './interrupt.js'
+import { beside, columnsOf } from './layout.js'
 import { addressOr, bitrate, byteCount, handshake, integer, parseOptions, seconds, type OptionSpecs } from './options.js'
 import { bits, paint, say, sayJson, size } from './output.js'
 import { connectKeys, pathSecretOptions } from './path-secret.js'
@@ -238,5 +239,7 @@ function render({ plan, client, server }: PerfReport): string {
   each('CPU', ({ cpuPercent }) => `${cpuPercent.toFixed(0)} %`)
   rows.push(['cipher', `${client.cipher}, datagrams of ${client.mtu} bytes`])
   const width = Math.max(...rows.map(([name]) => name.length)) + 2
-  return `\n${rows.map(([name, value]) => `${name.padEnd(width)}${value}\n`).join('')}`
+  // A pipe gets a line for each, however long the numbers are.
+  const columns = process.stdout.isTTY ? columnsOf(process.stdout) : Number.POSITIVE_INFINITY
+  return `\n${rows.map(([name, value]) => beside(name, width, value, columns)).join('')}`
 }
