@@ -11,6 +11,9 @@ export interface Screen {
   readonly rows: readonly string[]
 }
 
+/** The last thing on the terminal, with the exit code: `script` misses the end of its child where that was stopped and continued shortly before (`npm run stress`). */
+const END = /\x1e(\d+)\x1e/
+
 /** `paceline ARGS` on a terminal of so many columns, made by util-linux' `script`. */
 export class OnTerminal {
   readonly ended: Promise<Screen>
@@ -21,16 +24,22 @@ export class OnTerminal {
   constructor(t: ExecutionContext, columns: number, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
     const quoted = [process.execPath, CLI, ...args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
     const { PACELINE_SECRET: _, FORCE_COLOR: __, NO_COLOR: ___, ...inherited } = process.env
-    this.#child = spawn('script', ['-qefc', `stty cols ${columns} rows 50; exec ${quoted}`, '/dev/null'], {
+    // The shell outlives Ctrl-C, which goes to the command, too, by catching it: what it ignored, the command would ignore.
+    this.#child = spawn('script', ['-qefc', `trap : INT; stty cols ${columns} rows 50; ${quoted}; printf '\\036%d\\036' $?`, '/dev/null'], {
       cwd: ROOT, env: { ...inherited, TERM: 'xterm', SHELL: '/bin/sh', ...env }, stdio: ['pipe', 'pipe', 'inherit'],
     })
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.#written += text
       this.#look()
+      if (END.test(this.#written)) this.#child.kill('SIGKILL')
     })
     t.teardown(() => this.#child.kill('SIGKILL'))
     this.ended = new Promise((resolve) => {
-      this.#child.once('close', (code) => resolve({ code, written: this.#written, rows: rowsOf(this.#written, columns) }))
+      this.#child.once('close', () => {
+        const [, code] = END.exec(this.#written) ?? []
+        const written = this.#written.replace(END, '')
+        resolve({ code: code === undefined ? null : Number(code), written, rows: rowsOf(written, columns) })
+      })
     })
   }
 
