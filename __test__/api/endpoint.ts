@@ -196,7 +196,7 @@ test('a loop that was left takes no stream from the next one', async (t) => {
 })
 
 test('no connect and no stream while it is being closed', async (t) => {
-  const { local, sender, peer } = await joinStreams(t, { sendBufferBytes: 64 << 10 }, { sendBufferBytes: 64 << 10 })
+  const { local, sender, peer } = await joinStreams(t, {}, { sendBufferBytes: 64 << 10 })
   local.write(Buffer.alloc(1 << 20))
   const closing = sender.close({ deadline: 60_000 })
   t.is(await state(closing), 'pending')

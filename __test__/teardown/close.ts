@@ -1,9 +1,11 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import test from 'ava'
 import { FailureNumber } from '../../packages/paceline/src/driver.js'
-import { closed, join, joinStreams, pattern, readAll, state, turns, until } from '../support/endpoints.js'
+import type { Stream } from '../../packages/paceline/src/index.js'
+import { closed, join, joinSockets, joinStreams, pattern, readAll, state, turns, until } from '../support/endpoints.js'
 
 const KiB = 1024
 
@@ -15,6 +17,22 @@ test('close() resolves when everything is acknowledged, and lets the stream go o
   t.is((await reading).length, 500_000)
   await Promise.all([closed(local), closed(remote)])
   t.is(remote.errored, null)
+})
+
+test('over sockets: a complete close() is no error for whoever listens, also if the peer never ends its half', async (t) => {
+  const { peer } = await joinSockets(t, (stream) => void (stream as Stream).resume())
+  const stream = peer.openStream()
+  const errors: unknown[] = []
+  stream.on('error', (error) => errors.push(error))
+  const told: unknown[] = []
+  const channel = (message: unknown): void => void told.push(message)
+  subscribe('paceline:stream.error', channel)
+  t.teardown(() => unsubscribe('paceline:stream.error', channel))
+  await stream.writer.write(Buffer.alloc(1_000_000))
+  t.deepEqual(await stream.close(), { acknowledged: 1_000_000, undelivered: 0 })
+  await closed(stream)
+  t.deepEqual(errors, [])
+  t.deepEqual(told.filter((message) => (message as { stream: Stream }).stream === stream), [])
 })
 
 test('close() of a stream that carried nothing', async (t) => {

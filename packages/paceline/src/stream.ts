@@ -375,6 +375,8 @@ export class Stream extends Duplex {
     this.#failed = true
     if (failure === FailureNumber.PeerReset && channels.streamReset.hasSubscribers) channels.streamReset.publish({ stream: this, code: detail, remote: true })
     if (this.#failure !== undefined) return
+    // Our own stopReading() after everything has arrived there, as close() does it, is how a stream ends, and no failure of it.
+    if (failure === FailureNumber.LocalReset && detail === 0 && this.#receive.stopped) return
     const error = failureError(failure, detail, this.peer.remoteAddress)
     if (failure === FailureNumber.PeerReset && detail === 0 && this.#receive.ended) this.#peerLeft(error)
     else this.#fail(error)
