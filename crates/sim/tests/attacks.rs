@@ -819,3 +819,71 @@ fn r22_a_flood_of_control_frames_is_owed_one_answer() {
     arena.faults = Faults::default();
     arena.go_home();
 }
+
+/// All that the puppet received but what carries the first byte is acknowledged, many times over: what is remembered follows
+/// the window, and an ACK costs what is new in it.
+#[test]
+fn r22_a_withheld_packet_keeps_nothing_behind_it() {
+    const SIZE: usize = 64 << 20;
+    let mut arena = listener(16, Config { max_rate: Some(50_000_000), ..Config::default() });
+    let mut puppet = Puppet::connect(&mut arena, A, 16, 1);
+    let mut theirs = puppet.stream();
+    let first = theirs.data(0, b"hello", None);
+    puppet.send(&mut arena, &first);
+    arena.run(5 * MS);
+    puppet.received(&mut arena).iter().for_each(|datagram| _ = theirs.learn(datagram));
+    let credit = theirs.control(&max_data(1 << 40));
+    puppet.send(&mut arena, &credit);
+    arena.command(A, Command::Write { stream: 2, data: content(2, SIZE).into() });
+    // Runs of received numbers; a number that A left out ends one.
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    let (mut packets, mut ranges, mut most, mut widest) = (0u64, 0u64, 0, 0);
+    let (mut withheld, mut received_to) = (0, 0);
+    while received_to < SIZE as u64 {
+        arena.run(MS);
+        for datagram in puppet.received(&mut arena) {
+            let Some((space, number)) = theirs.learn(&datagram) else { continue };
+            let packet = stream::Packet::decode(&datagram.bytes).unwrap();
+            received_to = received_to.max(packet.offset() + packet.payload_len() as u64);
+            packets += 1;
+            if packet.offset() == 0 && packet.payload_len() > 0 {
+                withheld += 1;
+            } else if space == stream::Space::Stream {
+                match runs.last_mut() {
+                    Some((_, end)) if *end + 1 == number => *end = number,
+                    _ => runs.push((number, number)),
+                }
+            }
+        }
+        let recent = &runs[runs.len().saturating_sub(30)..];
+        let mut frames = ack(&recent.iter().map(|(a, b)| *a..=*b).collect::<Vec<_>>());
+        ranges += recent.len() as u64;
+        // Numbers left out long ago are not remembered: one range goes over them.
+        if let (Some((start, _)), Some((_, end))) = (runs.first(), runs.iter().rev().nth(20)) {
+            let all = ack(&[*start..=*end]);
+            while frames.len() + all.len() <= 1_200 {
+                frames.extend_from_slice(&all);
+                ranges += 1;
+            }
+        }
+        let packet = theirs.control(&frames);
+        puppet.send(&mut arena, &packet);
+        arena.run(0);
+        let audit = arena.audit(A);
+        most = most.max(audit.streams[0].sent_len);
+        let path = &audit.paths[0];
+        widest = widest.max(path.congestion_window / u64::from(path.mtu));
+        assert_eq!(arena.nodes[A].stream(2).update.failure, None);
+        assert!(most as u64 <= 4 * widest + 2_048, "{most} remembered with a window of {widest}");
+        let visits = audit.streams[0].sent_visits;
+        assert!(visits <= 6 * packets + ranges, "{visits} looked at for {packets} packets, {ranges} ranges");
+    }
+    let audit = arena.audit(A).streams.remove(0);
+    println!(
+        "{packets} packets, {withheld} withheld, window {widest}, {most} remembered, {ranges} ranges, {} looked at",
+        audit.sent_visits
+    );
+    assert!(packets > 40_000 && withheld > 3 && ranges > 10_000, "it is an attack");
+    assert_eq!(audit.acknowledged, 0);
+    arena.go_home();
+}

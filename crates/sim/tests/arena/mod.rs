@@ -10,8 +10,8 @@ use bytes::Bytes;
 use checker::KeyChecker;
 use paceline_sim::Rng;
 use paceline_transport::{
-    Backpressure, BurstLimits, Completion, Config, Ecn, Environment, MS, Outcome, Received, SECOND, Step,
-    Transmission, Worker,
+    Audit, Backpressure, BurstLimits, Completion, Config, Ecn, Environment, MS, Outcome, Received, SECOND,
+    Step, Transmission, Worker,
     app::{Command, Outbox, PeerUpdate, Shared, StreamUpdate},
     handshake::{InjectedPath, Secret},
     pool::{self, Pool, Purpose, Segments},
@@ -286,6 +286,10 @@ impl Arena {
 
     pub fn path_stats(&self, node: usize) -> paceline_transport::stats::PathStats {
         self.nodes[node].shared.stats().paths[0]
+    }
+
+    pub fn audit(&self, node: usize) -> Audit {
+        self.nodes[node].worker.audit()
     }
 
     pub fn lent(&self, node: usize) -> usize {

@@ -153,6 +153,8 @@ pub struct StreamAudit {
     pub retained_recomputed: u64,
     /// Sent packets remembered, in both spaces.
     pub sent_len: usize,
+    /// Sent packets looked at for acknowledgements so far.
+    pub sent_visits: u64,
     /// Lost packets that wait.
     pub lost_len: usize,
     /// Memory of what arrived and was not read, bytes.
@@ -355,6 +357,7 @@ fn audit_stream(stream: &Stream, waiting: Waiting) -> StreamAudit {
         retained: stream.send.held_bytes,
         retained_recomputed: retained(stream),
         sent_len: sent_packets(stream).count(),
+        sent_visits: stream.send.stream_space.visits().saturating_add(stream.send.recovery_space.visits()),
         lost_len: stream.send.lost.len(),
         receive_memory: stream.recv.buffer.allocated_bytes(),
         receive_max_data: stream.recv.window.max_data(),

@@ -86,11 +86,9 @@ impl World {
     fn check(&mut self) {
         let mut in_flight = 0;
         let mut held = 0;
-        for space in [Space::Stream, Space::Recovery] {
-            self.send.space_mut(space).for_each_in(0, u64::MAX, |sent| {
-                in_flight += u32::from(sent.state == State::InFlight);
-                held += sent.retained.as_ref().map_or(0, |_| u64::from(sent.packet_len));
-            });
+        for sent in self.send.stream_space.iter().chain(self.send.recovery_space.iter()) {
+            in_flight += u32::from(sent.state == State::InFlight);
+            held += sent.retained.as_ref().map_or(0, |_| u64::from(sent.packet_len));
         }
         held += self.send.lost.iter().map(|lost| u64::from(lost.retained.len)).sum::<u64>();
         assert_eq!((self.send.in_flight, self.send.held_bytes), (in_flight, held));

@@ -40,6 +40,9 @@ const MAX_PROBES_IN_FLIGHT: usize = 4;
 /// Probes given up whose acknowledgement would still be understood.
 const MAX_PROBES_REMEMBERED: usize = 64;
 
+/// With more packets than this in the recovery space (128 KiB), no old loss of it is waited for.
+const MAX_AGAIN_REMEMBERED: usize = 1_024;
+
 /// An acknowledgement named a packet that was never sealed (RFC 9000 §13.1: PROTOCOL_VIOLATION).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct UnsentAcknowledged;
@@ -281,11 +284,11 @@ impl Send {
             Space::Stream => stream_space,
             Space::Recovery => recovery_space,
         };
-        let mut any = false;
         let newest = map.largest_acknowledged().map_or(last, |largest| largest.max(last));
-        map.for_each_in(first, last, |sent| {
+        map.acknowledge(first, last, |sent| {
             match sent.state {
-                State::Acknowledged => return,
+                // The map shows none of those.
+                State::Acknowledged => {}
                 State::Scheduled => {
                     // The ACK overtook the completion: the controller hears of both now.
                     let info = controller.on_sent(now_ns, u32::from(sent.packet_len), false);
@@ -315,8 +318,6 @@ impl Send {
             if space == Space::Stream {
                 *acknowledged_packets = acknowledged_packets.saturating_add(1);
             }
-            sent.state = State::Acknowledged;
-            any = true;
             if sent.retained.take().is_some() {
                 *held_bytes = held_bytes.saturating_sub(u64::from(sent.packet_len));
             }
@@ -327,9 +328,6 @@ impl Send {
                 *fin = Fin::Acknowledged;
             }
         });
-        if any {
-            map.note_largest_acknowledged(last);
-        }
         Ok(())
     }
 
@@ -426,15 +424,12 @@ impl Send {
             .any(|sent| sent.packet_len > BASE_MTU)
     }
 
-    /// Whether a packet of this burst still waits for its verdict.
-    pub(crate) fn first_unsettled(&mut self, space: Space, first: u64, last: u64) -> Option<u64> {
-        let mut unsettled = None;
-        self.space_mut(space).for_each_in(first, last, |sent| {
-            if unsettled.is_none() && sent.state == State::InFlight {
-                unsettled = Some(sent.number);
-            }
-        });
-        unsettled
+    /// The first packet of this burst that still waits for its verdict.
+    pub(crate) fn first_unsettled(&self, space: Space, first: u64, last: u64) -> Option<u64> {
+        match space {
+            Space::Stream => self.stream_space.first_in_flight(first, last),
+            Space::Recovery => self.recovery_space.first_in_flight(first, last),
+        }
     }
 
     /// Everything is given up: what was in flight leaves the controller without a verdict, descriptors go home.
@@ -460,7 +455,9 @@ impl Send {
             end <= prefix && (!sent.fin || fin_acknowledged)
         };
         self.stream_space.trim(forget_before_ns, settled);
-        self.recovery_space.trim(forget_before_ns, settled);
+        // What the path holds bounds the packets that wait in the stream space; one of them may be sent again for ever.
+        let too_many = self.recovery_space.len() > MAX_AGAIN_REMEMBERED;
+        self.recovery_space.trim(forget_before_ns, |sent| too_many || settled(sent));
     }
 }
 
