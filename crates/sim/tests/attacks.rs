@@ -628,6 +628,71 @@ fn r26_every_packet_replayed_at_every_later_step() {
     assert_eq!(same_peers, peers);
 }
 
+/// The peer has died; somebody recorded what it said, and says it again, a packet a second.
+#[test]
+fn r26_replays_do_not_keep_a_stream_of_a_dead_peer() {
+    let idle_timeout_ns = 6 * SECOND;
+    for kind in [Kind::Stream, Kind::Control] {
+        let mut arena = Arena::pair(17, &Config { idle_timeout_ns, ..Config::default() });
+        arena.tap = Some(Vec::new());
+        arena.open(A, 1, &content(1, 300_000));
+        arena.run(100 * MS);
+        arena.write(B, 2, &content(2, 300_000));
+        arena.run(300 * MS);
+        // In both directions again, so that all before it is known to have arrived.
+        arena.write(A, 1, b"and?");
+        arena.run(50 * MS);
+        arena.write(B, 2, b"nothing");
+        arena.run(50 * MS);
+        assert_eq!((arena.nodes[A].stream(1).read, arena.nodes[B].stream(2).read), (300_007, 300_004));
+        let tap = arena.tap.take().unwrap();
+        let recorded = tap.into_iter().filter(|d| d.to == address(A) && packet::classify(d.bytes[0]) == kind);
+        let recorded: Vec<Datagram> = recorded.collect();
+        assert!(recorded.len() > 10, "{}", recorded.len());
+        arena.faults.loss = 1_000_000;
+        let before = arena.stats(A);
+        for n in 0..20 {
+            arena.run(SECOND);
+            let datagram = &recorded[n * 37 % recorded.len()];
+            arena.inject(datagram.from, datagram.to, &datagram.bytes);
+        }
+        let after = arena.stats(A);
+        assert_eq!(arena.nodes[A].stream(1).update.failure, Some(Failure::IdleTimeout), "{kind:?}");
+        assert_eq!(after.control_transmissions, before.control_transmissions, "{kind:?} is answered");
+        arena.go_home();
+    }
+}
+
+/// Late is not played back: what was overtaken by more than a round trip still brings its bytes.
+#[test]
+fn a_packet_older_than_all_that_is_remembered_still_brings_its_bytes() {
+    let mut arena = listener(18, Config::default());
+    let mut puppet = Puppet::connect(&mut arena, A, 18, 1);
+    let mut theirs = puppet.stream();
+    let mut late = None;
+    for n in 0..10 {
+        let packet = theirs.data(n * 100, &content(n, 100), None);
+        if n == 3 {
+            late = Some(packet);
+            continue;
+        }
+        puppet.send(&mut arena, &packet);
+        arena.run(5 * MS);
+        puppet.received(&mut arena).iter().for_each(|datagram| _ = theirs.learn(datagram));
+        theirs.expected_control += 1;
+    }
+    assert_eq!(arena.nodes[A].stream(2).read, 300);
+    let late = late.unwrap();
+    for _ in 0..2 {
+        puppet.send(&mut arena, &late);
+        arena.run(5 * MS);
+    }
+    assert_eq!(arena.nodes[A].stream(2).read, 1_000);
+    let acknowledged = puppet.received(&mut arena).len();
+    assert_eq!((acknowledged, arena.stats(A).dropped.duplicate), (1, 1));
+    arena.go_home();
+}
+
 /// A session is over on both sides; all of it is played back at once, and again, while it is remembered and afterwards.
 #[test]
 fn r26_what_is_played_back_to_a_stream_that_is_over_gets_no_answer() {

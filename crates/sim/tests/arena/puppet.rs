@@ -111,6 +111,7 @@ impl Puppet {
             number: 0,
             recovery: 0,
             control: 0,
+            expected_control: 0,
             phase: false,
         }
     }
@@ -154,6 +155,8 @@ pub struct PuppetStream {
     pub number: u64,
     pub recovery: u64,
     pub control: u64,
+    /// The largest control packet number of the peer that it owns to, and 1.
+    pub expected_control: u64,
     pub phase: bool,
 }
 
@@ -164,7 +167,7 @@ impl PuppetStream {
             queue_id: self.peer_queue,
             source_queue_id: Some(self.own_queue),
             number,
-            next_expected_control: 0,
+            next_expected_control: self.expected_control,
             offset,
             final_offset,
             key_phase: self.phase,

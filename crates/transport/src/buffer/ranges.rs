@@ -70,11 +70,14 @@ impl Spans {
 
 /// Received packet numbers of one space: the duplicate filter, and what an ACK says.
 ///
-/// At most [`MAX_RANGES`] ranges; when a new one does not fit, the oldest is forgotten. Its numbers then count as not
-/// received, which is safe: stream bytes have their offset and control packets carry the newest state, so a duplicate
-/// that passes changes nothing.
+/// At most [`MAX_RANGES`] ranges; when a new one does not fit, the oldest is forgotten. Of a forgotten number nobody knows whether
+/// it arrived: what is [`is_forgotten`](Self::is_forgotten) counts only for what else is new in it.
 #[derive(Debug, Default)]
-pub(crate) struct Ranges(Spans);
+pub(crate) struct Ranges {
+    spans: Spans,
+    /// Numbers below are remembered only where they came after they were forgotten.
+    floor: u64,
+}
 
 impl Ranges {
     /// No number was received.
@@ -85,31 +88,39 @@ impl Ranges {
     /// Notes that `n` (a varint) arrived; `false`: it is there already.
     pub(crate) fn insert(&mut self, n: u64) -> bool {
         debug_assert!(n <= super::VARINT_MAX);
-        let is_new = self.0.insert(n..n.saturating_add(1)) == 1;
-        if self.0.0.len() > MAX_RANGES {
-            self.0.0.pop_front();
+        let is_new = self.spans.insert(n..n.saturating_add(1)) == 1;
+        if self.spans.0.len() > MAX_RANGES
+            && let Some(oldest) = self.spans.0.pop_front()
+        {
+            self.floor = self.floor.max(oldest.end);
         }
         is_new
     }
 
     /// Whether `n` is known to have arrived.
     pub(crate) fn contains(&self, n: u64) -> bool {
-        self.0.0.get(self.0.first_ending_after(n)).is_some_and(|span| span.start <= n)
+        self.spans.0.get(self.spans.first_ending_after(n)).is_some_and(|span| span.start <= n)
+    }
+
+    /// Whether `n` may have arrived, and been forgotten.
+    pub(crate) fn is_forgotten(&self, n: u64) -> bool {
+        n < self.floor && !self.contains(n)
     }
 
     /// From the newest range to the oldest.
     pub(crate) fn iter_desc(&self) -> impl Iterator<Item = RangeInclusive<u64>> + Clone + '_ {
-        self.0.0.iter().rev().map(|span| span.start..=span.end.saturating_sub(1))
+        self.spans.0.iter().rev().map(|span| span.start..=span.end.saturating_sub(1))
     }
 
     /// The largest number that arrived, while it is not forgotten.
     pub(crate) fn largest(&self) -> Option<u64> {
-        self.0.0.back().map(|span| span.end.saturating_sub(1))
+        self.spans.0.back().map(|span| span.end.saturating_sub(1))
     }
 
     /// Forgets all numbers up to and including `n`: the peer knows that they arrived.
     pub(crate) fn remove_through(&mut self, n: u64) {
-        while let Some(first) = self.0.0.front_mut() {
+        self.floor = self.floor.max(n.saturating_add(1));
+        while let Some(first) = self.spans.0.front_mut() {
             if first.start > n {
                 break;
             }
@@ -117,20 +128,20 @@ impl Ranges {
                 first.start = n.saturating_add(1);
                 break;
             }
-            self.0.0.pop_front();
+            self.spans.0.pop_front();
         }
     }
 
     #[cfg(test)]
     /// How many ranges there are.
     pub(crate) fn len(&self) -> usize {
-        self.0.0.len()
+        self.spans.0.len()
     }
 
     #[cfg(test)]
     /// Whether no number is known.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.0.is_empty()
+        self.spans.0.is_empty()
     }
 }
 
@@ -299,6 +310,8 @@ mod tests {
         assert!(!ranges.contains(2), "older than all that fit");
         assert!(ranges.insert(10_000));
         assert!(!ranges.contains(1_000) && ranges.contains(1_002) && ranges.contains(10_000));
+        assert!(ranges.is_forgotten(2) && ranges.is_forgotten(1_000));
+        assert!(!ranges.is_forgotten(1_001) && !ranges.is_forgotten(1_002));
         assert!(ranges.insert(1_003), "joins two");
         assert_eq!(ranges.len(), MAX_RANGES - 1);
     }

@@ -251,6 +251,10 @@ impl Endpoint {
                 self.after_stream_packet(key, packet, received);
                 return Ok(());
             }
+            // Played back, or overtaken by a round trip and everything it carried: no sign of life.
+            Ok(Placement::Duplicate) if stream.recv.is_forgotten(space_of(packet), packet.number()) => {
+                return Err(Dropped::Duplicate);
+            }
             Ok(_) => None,
             // Not kept and so not acknowledged: the peer will send it again when some gaps are closed.
             Err(Violation::TooManyGaps) => return Err(Dropped::Window),
@@ -372,6 +376,7 @@ impl Endpoint {
         }
         let keys = stream.keys.as_deref().ok_or(Dropped::UnknownStream)?;
         packet.verify(&keys.control_open).map_err(|_| Dropped::NotAuthentic)?;
+        let newest = packet.number() >= stream.next_expected_control;
         stream.next_expected_control = stream.next_expected_control.max(packet.number().saturating_add(1));
         if stream.opener == Opener::Remote {
             stream.announce_queue = false;
@@ -379,7 +384,8 @@ impl Endpoint {
         if self.unproven_paths > 0 {
             self.validate_address(key, received);
         }
-        if !planted!(self.config, ControlIsNotHeard) {
+        // One that was overtaken or played back may say something, but it is no sign of life.
+        if newest && !planted!(self.config, ControlIsNotHeard) {
             self.heard(key, packet.source_queue_id(), packet.datagram_len(), received.at_ns);
         }
         if planted!(self.config, AckIsAcknowledged)

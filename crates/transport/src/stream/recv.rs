@@ -86,11 +86,20 @@ impl Recv {
         }
     }
 
-    pub(crate) fn is_duplicate(&self, space: Space, number: u64) -> bool {
+    fn known_numbers(&self, space: Space) -> &Ranges {
         match space {
-            Space::Stream => self.stream_numbers.contains(number),
-            Space::Recovery => self.recovery_numbers.contains(number),
+            Space::Stream => &self.stream_numbers,
+            Space::Recovery => &self.recovery_numbers,
         }
+    }
+
+    pub(crate) fn is_duplicate(&self, space: Space, number: u64) -> bool {
+        self.known_numbers(space).contains(number)
+    }
+
+    /// Whether the packet is so old that it may be a duplicate: then it is one, unless it brings something.
+    pub(crate) fn is_forgotten(&self, space: Space, number: u64) -> bool {
+        self.known_numbers(space).is_forgotten(number)
     }
 
     /// An authentic packet. Its number is acknowledged from now on; soon, if it `matters`.
