@@ -227,6 +227,39 @@ fn submits_fail_in_three_ways() {
     }
 }
 
+/// One keep-alive probe in ten seconds finds a socket that refuses for a moment.
+#[test]
+fn probes_that_fail_now_and_then_end_nothing() {
+    const EPERM: i32 = 1;
+    let mut pair = Pair::new(1, &base(), Config::default());
+    pair.open(1, 1_000);
+    pair.run(SECOND);
+    let failed = |pair: &Pair| pair.stats().map(|stats| stats.failed);
+    for _ in 0..4 {
+        let until_ns = pair.world.now_ns() + 60 * SECOND;
+        let faults = SendFaults { every: 1, error: SendFault::Os(EPERM), until_ns };
+        let nodes = [pair.a, pair.b];
+        for node in nodes {
+            pair.world.fail_sends(node, Some(faults));
+        }
+        let before = failed(&pair);
+        for _ in 0..60_000 {
+            pair.run(MS / 4);
+            if failed(&pair) != before {
+                break;
+            }
+        }
+        for node in nodes {
+            pair.world.fail_sends(node, None);
+        }
+        pair.run(2 * SECOND);
+    }
+    assert_eq!(failed(&pair).iter().sum::<u64>(), 4);
+    let mut streams = pair.heard.iter().flat_map(|heard| heard.streams.values());
+    assert!(streams.all(|stream| stream.failure.is_none()));
+    pair.go_home();
+}
+
 #[test]
 fn receives_fail_and_are_tried_again() {
     let pair = transfer(&base(), |pair| {

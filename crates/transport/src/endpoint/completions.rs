@@ -121,11 +121,18 @@ impl Endpoint {
             SendError::Os(errno) => errno,
         };
         let trouble = match stream.send_error {
-            Some(trouble) if trouble.errno == errno => SendTrouble {
-                exponent: trouble.exponent.saturating_add(1).min(MAX_SEND_RETRY_EXPONENT),
-                ..trouble
-            },
-            _ => SendTrouble { errno, since_ns: now_ns, exponent: 0 },
+            // After a pause as long it is another trouble. Of an empty probe that failed nothing is sent again, so nothing shows
+            // that the socket has recovered.
+            Some(trouble)
+                if trouble.errno == errno && now_ns.saturating_sub(trouble.newest_ns) < SEND_PATIENCE_NS =>
+            {
+                SendTrouble {
+                    newest_ns: now_ns,
+                    exponent: trouble.exponent.saturating_add(1).min(MAX_SEND_RETRY_EXPONENT),
+                    ..trouble
+                }
+            }
+            _ => SendTrouble { errno, since_ns: now_ns, newest_ns: now_ns, exponent: 0 },
         };
         stream.send_error = Some(trouble);
         if now_ns.saturating_sub(trouble.since_ns) >= SEND_PATIENCE_NS {

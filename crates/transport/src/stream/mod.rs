@@ -155,6 +155,8 @@ pub(crate) struct Stream {
 pub(crate) struct SendTrouble {
     pub(crate) errno: i32,
     pub(crate) since_ns: u64,
+    /// When it came last.
+    pub(crate) newest_ns: u64,
     pub(crate) exponent: u32,
 }
 
