@@ -577,6 +577,48 @@ fn r24_an_optimistic_receiver_gains_less_than_a_window() {
     assert!(worst <= 2.0, "{worst} windows");
 }
 
+/// Sealed is not sent: what still waits in the wheel cannot have been received.
+#[test]
+fn r24_an_ack_of_what_is_still_in_the_wheel_closes() {
+    let mut closes = 0;
+    for seed in 0..40 {
+        let config =
+            Config { max_schedule_ahead_ns: 50 * MS, max_rate: Some(1_000_000), ..Config::default() };
+        let mut arena = listener(seed, config);
+        let mut puppet = Puppet::connect(&mut arena, A, seed, 1);
+        let mut theirs = puppet.stream();
+        let hello = theirs.data(0, b"hello", None);
+        puppet.send(&mut arena, &hello);
+        arena.run(2 * MS);
+        arena.command(A, Command::Write { stream: 2, data: content(1, 200_000).into() });
+        let mut newest = None;
+        for _ in 0..40 {
+            arena.run(2 * MS);
+            let received = puppet.received(&mut arena);
+            for datagram in &received {
+                if let Some((stream::Space::Stream, number)) = theirs.learn(datagram) {
+                    newest = newest.max(Some(number));
+                }
+            }
+            let Some(last) = newest else { continue };
+            if arena.audit(A).packets_waiting > 2 {
+                let lie = theirs.control(&ack(&[last + 1..=last + 1]));
+                puppet.send(&mut arena, &lie);
+                arena.run(20 * MS);
+                let closed =
+                    puppet.received(&mut arena).iter().find_map(|datagram| theirs.close_in(datagram));
+                assert_eq!(closed, Some((true, 0x0a)), "seed {seed}");
+                closes += 1;
+                break;
+            }
+            let honest = theirs.control(&ack(&[last..=last]));
+            puppet.send(&mut arena, &honest);
+        }
+        arena.go_home();
+    }
+    assert_eq!(closes, 40);
+}
+
 /// Every packet of a session is played back at every later step of it: nothing changes for anybody.
 #[test]
 fn r26_every_packet_replayed_at_every_later_step() {

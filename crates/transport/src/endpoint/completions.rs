@@ -38,6 +38,17 @@ impl Endpoint {
         self.completed = ready;
     }
 
+    /// What is due goes to the environment.
+    pub(super) fn note_handed(&mut self) {
+        for transmission in &self.due {
+            if let (Some(key), Some(last)) = (transmission.key, transmission.infos.last())
+                && let Some(stream) = self.streams.get_mut(key)
+            {
+                stream.send.space_mut(last.space).note_handed(last.number);
+            }
+        }
+    }
+
     fn on_completion(&mut self, key: StreamKey, completion: Completion, now_ns: u64) {
         let Completion { transmission, outcome } = completion;
         let Some(stream) = self.streams.get_mut(key) else {

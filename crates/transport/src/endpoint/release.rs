@@ -75,6 +75,7 @@ impl Endpoint {
                 self.backpressure = Backpressure::None;
                 return;
             }
+            self.note_handed();
             self.backpressure = environment.submit(now_ns, &mut self.due);
             if self.backpressure != Backpressure::None {
                 return;

@@ -30,6 +30,8 @@ struct World {
     packets: Vec<Packet>,
     /// By space: the number after the newest, and the runs below it that were left out.
     unsealed: [(u64, Vec<RangeInclusive<u64>>); 2],
+    /// By space: the number after the newest that may have left.
+    handed: [u64; 2],
     now_ns: u64,
 }
 
@@ -65,13 +67,20 @@ impl World {
         self.packets.push(Packet { space, number, state: State::Scheduled });
     }
 
+    fn hand(&mut self, space: Space, number: u64) {
+        self.send.space_mut(space).note_handed(number);
+        let handed = &mut self.handed[usize::from(space == Space::Recovery)];
+        *handed = (number + 1).max(*handed);
+    }
+
     fn acknowledge(&mut self, space: Space, first: u64, last: u64) {
         let (send, controller, batch) = (&mut self.send, &mut self.controller, &mut self.batch);
         let verdict = send.on_acknowledged(space, first, last, self.now_ns, controller, batch);
         // A number to come is a violation for certain; one that was left out may be.
-        let (next, left_out) = &self.unsealed[usize::from(space == Space::Recovery)];
-        let lies = last >= *next || left_out.iter().any(|run| *run.start() <= last && first <= *run.end());
-        assert!(verdict.is_err() || last < *next, "{first}..={last}");
+        let index = usize::from(space == Space::Recovery);
+        let (next, left_out) = (self.handed[index], &self.unsealed[index].1);
+        let lies = last >= next || left_out.iter().any(|run| *run.start() <= last && first <= *run.end());
+        assert!(verdict.is_err() || last < next, "{first}..={last}");
         assert!(verdict.is_ok() || lies, "{first}..={last}");
         if verdict.is_ok() {
             for packet in &mut self.packets {
@@ -136,6 +145,7 @@ pub fn sent_map(data: &[u8]) -> Reach {
         batch: AckBatch::default(),
         packets: Vec::new(),
         unsealed: Default::default(),
+        handed: [0; 2],
         now_ns: 0,
     };
     let mut acknowledged = false;
@@ -143,22 +153,32 @@ pub fn sent_map(data: &[u8]) -> Reach {
         let operation = input.u8();
         let space = if operation & 1 == 0 { Space::Stream } else { Space::Recovery };
         match operation >> 1 & 7 {
-            0 => (0..input.below(16)).for_each(|_| world.seal(space, 0)),
+            0 => {
+                (0..input.below(16)).for_each(|_| world.seal(space, 0));
+                if operation & 64 == 0
+                    && let Some(last) = world.packets.iter().rfind(|packet| packet.space == space)
+                {
+                    world.hand(space, last.number);
+                }
+            }
             1 => world.seal(space, input.varint() >> 32),
             2 | 3 => {
                 // The oldest that are scheduled leave, or do not.
                 let failed = operation & 64 != 0;
                 let count = input.below(16);
-                let due = world.packets.iter_mut().filter(|packet| packet.state == State::Scheduled);
-                for packet in due.take(count) {
-                    if failed {
-                        world.send.on_unsent(packet.space, packet.number);
-                        packet.state = State::Lost;
+                let due = world.packets.iter().enumerate();
+                let due = due.filter(|(_, packet)| packet.state == State::Scheduled);
+                let due: Vec<usize> = due.map(|(index, _)| index).take(count).collect();
+                for index in due {
+                    let (space, number) = (world.packets[index].space, world.packets[index].number);
+                    world.hand(space, number);
+                    world.packets[index].state = if failed {
+                        world.send.on_unsent(space, number);
+                        State::Lost
                     } else {
-                        let (at, controller) = (world.now_ns, &mut world.controller);
-                        world.send.on_sent(packet.space, packet.number, at, false, controller);
-                        packet.state = State::InFlight;
-                    }
+                        world.send.on_sent(space, number, world.now_ns, false, &mut world.controller);
+                        State::InFlight
+                    };
                 }
             }
             4 | 5 => {

@@ -35,7 +35,7 @@ impl Retained {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// In the wheel, or on its way to the network.
+    /// In the wheel, or handed to the environment.
     Scheduled,
     /// Left; counted in the path's bytes in flight.
     InFlight,
@@ -80,6 +80,8 @@ pub(crate) struct SentMap {
     settled_below: u64,
     /// One above the newest number.
     next: u64,
+    /// One above the newest number that the environment was handed. Numbers of a space leave in order.
+    handed: u64,
     /// The newest numbers that were left out, first and last of each run.
     left_out: VecDeque<(u64, u64)>,
     /// A ring of this length is swept.
@@ -109,9 +111,14 @@ impl SentMap {
         self.sealed = self.sealed.saturating_add(1);
     }
 
-    /// Whether `first..=last` names a number that was never sealed.
+    /// Whether `first..=last` names a number that was never sealed, or still waits here.
     pub(crate) fn has_unsent_in(&self, first: u64, last: u64) -> bool {
-        last >= self.next || self.left_out.iter().any(|&(from, to)| first <= to && from <= last)
+        last >= self.handed || self.left_out.iter().any(|&(from, to)| first <= to && from <= last)
+    }
+
+    /// The environment gets the packets up to `number`: they may arrive before their completions come back.
+    pub(crate) fn note_handed(&mut self, number: u64) {
+        self.handed = self.handed.max(number.saturating_add(1));
     }
 
     /// A scheduled packet left. It may be older than what was settled (its send was retried).

@@ -43,7 +43,7 @@ const MAX_PROBES_REMEMBERED: usize = 64;
 /// With more packets than this in the recovery space (128 KiB), no old loss of it is waited for.
 const MAX_AGAIN_REMEMBERED: usize = 1_024;
 
-/// An acknowledgement named a packet that was never sealed (RFC 9000 §13.1: PROTOCOL_VIOLATION).
+/// An acknowledgement named a packet that was never sent (RFC 9000 §13.1: PROTOCOL_VIOLATION).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct UnsentAcknowledged;
 
