@@ -88,7 +88,7 @@ impl Endpoint {
             stream.recv.ack_due &= stream.phase == Phase::Active;
             return true;
         }
-        let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Reserved) else {
+        let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Control) else {
             return false;
         };
         let header = control::Header {
