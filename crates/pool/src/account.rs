@@ -8,7 +8,7 @@ use std::sync::{
 
 /// The bytes that a pool has lent to one borrower, by class size: each buffer counts from the moment it is taken until it is home.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub struct Account {
     /// Weak: a pool that is gone frees what was lent when it comes back.
     pool: Weak<Pool>,
     /// Changes only under the pool's mutex.
@@ -21,7 +21,7 @@ impl Account {
     }
 
     /// Bytes that are out.
-    pub(crate) fn lent_bytes(&self) -> usize {
+    pub fn lent_bytes(&self) -> usize {
         self.lent_bytes.load(Relaxed)
     }
 

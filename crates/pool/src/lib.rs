@@ -31,8 +31,8 @@
 //!
 //! # Classes
 //!
-//! Buffers have 2, 16 or 64 KiB, and a request gets the smallest that fits: a datagram, a short burst, a full GSO
-//! burst. A 1 KB stream must not pin 64 KiB until it is acknowledged.
+//! Buffers have 2, 16, 32 or 64 KiB, and a request gets the smallest that fits: a datagram, a short burst, half a GSO burst, a
+//! full one. A 1 KB stream must not pin 64 KiB until it is acknowledged.
 //!
 //! # Memory
 //!
@@ -77,7 +77,8 @@ mod segments;
 mod slot;
 mod sync;
 
-pub use class::MAX_LEN;
+pub use account::Account;
+pub use class::{MAX_LEN, buffer_bytes};
 pub use config::{Config, ConfigError};
 pub use descriptor::{Filled, Unfilled};
 pub use pool::{Exhausted, Pool, Purpose, Stats};

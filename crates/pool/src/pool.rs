@@ -107,7 +107,17 @@ impl Pool {
         self.take_on(account, len, purpose)
     }
 
-    fn take_on(
+    /// An account for whoever needs to know, or to bound, what he has out.
+    pub fn account(self: &Arc<Self>) -> Arc<Account> {
+        Arc::new(Account::new(Arc::downgrade(self)))
+    }
+
+    /// The same on somebody's account, one of this pool's; not for [`Purpose::Receive`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`take`](Self::take).
+    pub fn take_on(
         self: &Arc<Self>,
         account: &Arc<Account>,
         len: usize,
@@ -284,6 +294,30 @@ mod tests {
         assert_eq!(pool.stats().allocated_bytes, 128 * KIB, "no more released than needed");
         let medium: Vec<_> = std::iter::from_fn(|| pool.take(3 * KIB, Purpose::Data).ok()).collect();
         assert_eq!((medium.len(), pool.stats().allocated_bytes), (4, 128 * KIB));
+    }
+
+    #[test]
+    fn an_account_holds_each_buffer_until_it_is_home() {
+        let pool = pool(1 << 20, 0);
+        let (ours, theirs) = (pool.account(), pool.account());
+        let filled = pool.take_on(&ours, 64, Purpose::Data).unwrap().fill(64);
+        let other = pool.take_on(&theirs, 3 * KIB, Purpose::Retransmission).unwrap();
+        let lent = || (ours.lent_bytes() / KIB, theirs.lent_bytes() / KIB);
+        assert_eq!(lent(), (2, 16));
+        let copy = filled.clone();
+        drop(filled);
+        assert_eq!(lent(), (2, 16), "once a buffer, however many hold it");
+        drop(other);
+        let again = pool.take_on(&ours, 16 * KIB, Purpose::Data).unwrap();
+        assert_eq!(
+            (lent(), pool.stats().allocated_bytes),
+            ((18, 0), 18 * KIB),
+            "the same buffer, another borrower"
+        );
+        drop((again, copy));
+        assert_eq!(lent(), (0, 0));
+        drop(pool.take_on(&ours, 64 * KIB, Purpose::Data));
+        assert_eq!(lent(), (0, 0));
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn run(seed: u64, met: &mut Met) {
                     2..=3 => (Purpose::Retransmission, receive + (reserve_bytes - receive) / 4),
                     _ => (Purpose::Data, reserve_bytes),
                 };
-                let class = [2_048, 16_384, 65_536].into_iter().find(|bytes| len <= *bytes);
+                let class = [2_048, 16_384, 32_768, 65_536].into_iter().find(|bytes| len <= *bytes);
                 let lent: usize = out.values().map(|(bytes, _)| bytes).sum();
                 let received: usize =
                     out.iter().filter(|(id, _)| arrived.contains(*id)).map(|(_, (bytes, _))| bytes).sum();

@@ -4,7 +4,7 @@ use paceline_transport::pool::{Config, Pool, Purpose, Unfilled};
 use std::sync::Arc;
 
 /// Sizes to take, largest first: the pool's classes.
-const SIZES: [usize; 3] = [64 << 10, 16 << 10, 2 << 10];
+const SIZES: [usize; 4] = [64 << 10, 32 << 10, 16 << 10, 2 << 10];
 
 /// Descriptors taken from a pool.
 #[derive(Debug)]

@@ -112,3 +112,45 @@ fn a_full_pool_of_lost_bursts_leaves_the_endpoint_its_ears() {
     let room = config.pool_bytes - town.most_lent;
     assert!(room >= MAX_LEN, "{room} bytes were left to receive with");
 }
+
+/// A message of 64 bytes keeps a descriptor of 2 KiB until it is acknowledged. Counted by its packets, the share of a dead peer's
+/// path was the whole pool, and everybody else waited for memory.
+#[test]
+fn a_dead_peer_with_small_messages_takes_its_share_of_the_pool_and_no_more() {
+    const DEAD: u32 = 3;
+    let config = Config { pool_bytes: 4 << 20, initial_window: 4 << 20, ..Config::default() };
+    let link = Link { delay_ns: MS, rate: Some(62_500_000), queue_bytes: 1 << 20, ..Link::default() };
+    let mut town = Town::new(2, 2, &link, &config);
+    // Bulk to one, and to the other first as much as it takes to open its window.
+    town.open(0, 1);
+    town.open(1, DEAD);
+    town.write(1, 100 << 20);
+    town.write(DEAD, 8 << 20);
+    town.run(SECOND / 2);
+    assert_eq!(town.read[1], 8 << 20);
+    let bulk = |town: &mut Town, messages: u32| {
+        let before = town.read[0];
+        for _ in 0..messages {
+            town.write(DEAD, 64);
+            town.run(MS / 20);
+        }
+        town.run(u64::from(6_000 - messages) * MS / 20);
+        town.read[0] - before
+    };
+    let alone = bulk(&mut town, 0);
+    town.link(1, &Link { up: false, ..link });
+    let first = bulk(&mut town, 6_000);
+    let then = bulk(&mut town, 0);
+    let lost = town.world.faults().get(FaultKind::Blackhole);
+    println!("{alone} bytes alone, {first} and {then} beside {lost} lost messages");
+    let audit = town.world.audit(town.sender);
+    let share = config.pool_bytes / 4;
+    // Beside it, copies: a few probes.
+    assert!(
+        audit.paths.iter().all(|path| path.held_bytes as usize <= share + (64 << 10)),
+        "{:?}",
+        audit.paths
+    );
+    assert!(lost > 400, "{lost}");
+    assert!(first.min(then) * 10 > alone * 9, "{alone} bytes alone, {first} and {then} beside a dead peer");
+}

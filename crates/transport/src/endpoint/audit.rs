@@ -9,11 +9,11 @@ use crate::{
     path::Path,
     stream::{
         Phase, Stream,
-        recovery::{Sent, State},
+        recovery::{Retained, Sent, State},
     },
     transmission::{PathKey, StreamKey, Transmission},
 };
-use paceline_pool::Stats as PoolStats;
+use paceline_pool::{Filled, Stats as PoolStats};
 use std::{collections::BTreeMap, net::SocketAddr};
 
 /// Everything at one moment between two steps.
@@ -86,9 +86,9 @@ pub struct PathAudit {
     pub schedule_granted: u64,
     /// A burst now, bytes.
     pub burst_bytes: u64,
-    /// Packets retained, as counted, bytes.
+    /// Descriptors of its stream data that are not home, as counted, bytes.
     pub held_bytes: u64,
-    /// The same, summed over the packets of all its streams.
+    /// The same, each once, summed over what its streams retain and what waits to leave.
     pub held_recomputed: u64,
     /// Held back in its line, transmissions.
     pub line_len: usize,
@@ -189,11 +189,35 @@ impl Waiting {
     }
 }
 
+/// Descriptors (path, address, bytes) by who pays for them: each may be held by many packets, most of them neighbours.
+#[derive(Default)]
+struct Held(Vec<(PathKey, usize, usize)>);
+
+impl Held {
+    fn add(&mut self, path: PathKey, filled: &Filled) {
+        let one = (path, filled.bytes().as_ptr().addr(), filled.capacity_bytes());
+        if self.0.last() != Some(&one) {
+            self.0.push(one);
+        }
+    }
+
+    /// By path, bytes.
+    fn sum(mut self) -> BTreeMap<PathKey, u64> {
+        self.0.sort_unstable();
+        self.0.dedup();
+        let mut sums = BTreeMap::<PathKey, u64>::new();
+        for (path, _, bytes) in self.0 {
+            let sum = sums.entry(path).or_default();
+            *sum = sum.saturating_add(bytes as u64);
+        }
+        sums
+    }
+}
+
 /// What a path's streams add up to.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     in_flight: u64,
-    held: u64,
     opened: u32,
     incoming: u32,
 }
@@ -202,11 +226,10 @@ fn sent_packets(stream: &Stream) -> impl Iterator<Item = &Sent> {
     stream.send.stream_space.iter().chain(stream.send.recovery_space.iter())
 }
 
-/// Bytes of packets of a stream that keep a descriptor.
-fn retained(stream: &Stream) -> u64 {
-    let sent = sent_packets(stream).filter(|sent| sent.retained.is_some()).map(|sent| sent.packet_len);
-    let lost = stream.send.lost.iter().map(|lost| lost.retained.len);
-    sent.chain(lost).map(u64::from).sum()
+/// Packets of a stream that keep a descriptor.
+fn retained(stream: &Stream) -> impl Iterator<Item = &Retained> {
+    let sent = sent_packets(stream).filter_map(|sent| sent.retained.as_ref());
+    sent.chain(stream.send.lost.iter().map(|lost| &lost.retained))
 }
 
 impl Endpoint {
@@ -214,6 +237,7 @@ impl Endpoint {
         let mut by_path: BTreeMap<PathKey, Waiting> = BTreeMap::new();
         let mut by_stream: BTreeMap<StreamKey, Waiting> = BTreeMap::new();
         let mut packets_waiting = 0u64;
+        let mut held = Held::default();
         let paths = self.paths.keys();
         let lines = paths.iter().filter_map(|key| self.paths.get(*key)).flat_map(|path| path.line.iter());
         for transmission in self.wheel.values().chain(self.due.iter()).chain(lines) {
@@ -224,6 +248,9 @@ impl Endpoint {
                 by_stream.entry(key).or_default().add(transmission);
             }
             if transmission.kind.is_stream_data() {
+                if let Some(path) = transmission.path {
+                    held.add(path, transmission.segments.filled());
+                }
                 packets_waiting = packets_waiting.saturating_add(transmission.infos.len() as u64);
             }
         }
@@ -239,7 +266,7 @@ impl Endpoint {
                 let in_flight = sent_packets(stream).filter(|sent| sent.state == State::InFlight);
                 let in_flight: u64 = in_flight.map(|sent| u64::from(sent.packet_len)).sum();
                 sum.in_flight = sum.in_flight.saturating_add(in_flight);
-                sum.held = sum.held.saturating_add(audit.retained_recomputed);
+                retained(stream).for_each(|retained| held.add(path, &retained.filled));
                 let count = match stream.opener {
                     paceline_wire::Opener::Local => &mut sum.opened,
                     paceline_wire::Opener::Remote => &mut sum.incoming,
@@ -248,11 +275,12 @@ impl Endpoint {
             }
             streams.push(audit);
         }
+        let held = held.sum();
         let paths = paths.iter().filter_map(|key| {
             let path = self.paths.get(*key)?;
             let waiting = by_path.get(key).copied().unwrap_or_default();
             let sums = sums.get(key).copied().unwrap_or_default();
-            Some(self.audit_path(environment, *key, path, waiting, sums))
+            Some(self.audit_path(environment, *key, path, waiting, sums, held.get(key).copied().unwrap_or(0)))
         });
         Audit {
             paths: paths.collect(),
@@ -292,6 +320,7 @@ impl Endpoint {
         path: &Path,
         waiting: Waiting,
         sums: Sums,
+        held: u64,
     ) -> PathAudit {
         let limits = environment.burst_limits(&path.remote);
         let packets = path
@@ -312,8 +341,8 @@ impl Endpoint {
             schedule_limit: path.schedule_limit(self.config.max_schedule_ahead_ns, burst_bytes),
             schedule_granted: path.schedule_granted,
             burst_bytes,
-            held_bytes: path.held_bytes,
-            held_recomputed: sums.held,
+            held_bytes: path.account.lent_bytes() as u64,
+            held_recomputed: held,
             line_len: path.line.len(),
             mtu: path.mtu,
             order_len: path.recovery.order.len(),
@@ -353,7 +382,7 @@ fn audit_stream(stream: &Stream, waiting: Waiting) -> StreamAudit {
         acknowledged: stream.send.acknowledged.prefix(),
         window_left: stream.send.max_data.saturating_sub(stream.send.next_offset),
         retained: stream.send.held_bytes,
-        retained_recomputed: retained(stream),
+        retained_recomputed: retained(stream).map(|retained| u64::from(retained.len)).sum(),
         sent_len: sent_packets(stream).count(),
         lost_len: stream.send.lost.len(),
         receive_memory: stream.recv.buffer.allocated_bytes(),

@@ -286,8 +286,6 @@ impl Endpoint {
             stream.listed.recovery = true;
             path.schedule.recovery.push_back(stream.priority, key);
         }
-        // Looking for something lost lets go of what was acknowledged meanwhile.
-        Self::charge_held(path, stream);
         if !stream.listed.data && stream.wants_data(now_ns, self.config.max_in_flight_transmissions) {
             stream.listed.data = true;
             stream.deficit = 0;
@@ -308,13 +306,6 @@ impl Endpoint {
             stream.news.listed = true;
             self.news.push(key);
         }
-    }
-
-    /// Brings the path's account of retained bytes up to date with the stream's.
-    fn charge_held(path: &mut Path, stream: &mut Stream) {
-        path.held_bytes =
-            path.held_bytes.saturating_sub(stream.held_charged).saturating_add(stream.send.held_bytes);
-        stream.held_charged = stream.send.held_bytes;
     }
 
     fn touch_path(&mut self, key: PathKey) {

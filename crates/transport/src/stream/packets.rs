@@ -68,7 +68,7 @@ fn make_again(stream: &mut Stream, path: &Path, pool: &Arc<Pool>, kind: Kind, in
     if lost.retained.len > path.mtu {
         return make_resealed(stream, path, pool, purpose, kind, infos);
     }
-    make_retransmission(stream, pool, purpose, kind, infos)
+    make_retransmission(stream, path, pool, purpose, kind, infos)
 }
 
 pub(crate) fn make_probe(
@@ -117,7 +117,7 @@ pub(crate) fn make_probe(
             }
         }
     }
-    let made = make_empty_probe(stream, pool, infos);
+    let made = make_empty_probe(stream, path, pool, infos);
     note_probe(stream, path, &made);
     made
 }
@@ -171,7 +171,7 @@ pub(crate) fn header(
     })
 }
 
-fn make_empty_probe(stream: &mut Stream, pool: &Arc<Pool>, mut infos: Vec<Info>) -> Turn {
+fn make_empty_probe(stream: &mut Stream, path: &Path, pool: &Arc<Pool>, mut infos: Vec<Info>) -> Turn {
     let number = stream.send.next_recovery;
     let sealed_all = stream.send.buffer.is_empty();
     // A close gives up what was written: the end it leaves is not the stream's.
@@ -191,7 +191,9 @@ fn make_empty_probe(stream: &mut Stream, pool: &Arc<Pool>, mut infos: Vec<Info>)
         *attempts = attempts.saturating_add(1);
     }
     let frames_len = writer.len();
-    let Ok(mut unfilled) = pool.take(PROBE_BYTES, Purpose::Control) else { return Turn::Pool };
+    let Ok(mut unfilled) = pool.take_on(&path.account, PROBE_BYTES, Purpose::Control) else {
+        return Turn::Pool;
+    };
     let frames = frames.get(..frames_len).unwrap_or(&[]);
     let Ok(len) = stream::probe(&header, frames, &keys.control_seal, unfilled.buffer()) else {
         return Turn::Nothing;
@@ -229,6 +231,7 @@ fn make_empty_probe(stream: &mut Stream, pool: &Arc<Pool>, mut infos: Vec<Info>)
 /// Copies the oldest lost packet into a descriptor of its own and patches it; its old descriptor is let go.
 pub(crate) fn make_retransmission(
     stream: &mut Stream,
+    path: &Path,
     pool: &Arc<Pool>,
     purpose: Purpose,
     kind: Kind,
@@ -238,7 +241,7 @@ pub(crate) fn make_retransmission(
     let next_recovery = stream.send.next_recovery;
     let Some(lost) = stream.send.lost.front() else { return Turn::Nothing };
     let len = usize::from(lost.retained.len);
-    let Ok(mut unfilled) = pool.take(len, purpose) else { return Turn::Pool };
+    let Ok(mut unfilled) = pool.take_on(&path.account, len, purpose) else { return Turn::Pool };
     let Some(out) = unfilled.buffer().get_mut(..len) else { return Turn::Pool };
     let source = lost.retained.bytes();
     if source.len() != len {

@@ -58,7 +58,7 @@ pub(super) fn make_resealed(
         return Turn::Failed(Failure::KeyLimit);
     }
     let bytes = layout.packet_len(piece).saturating_mul(pieces);
-    let Ok(mut unfilled) = pool.take(bytes, purpose) else { return Turn::Pool };
+    let Ok(mut unfilled) = pool.take_on(&path.account, bytes, purpose) else { return Turn::Pool };
     let buffer = unfilled.buffer();
     let mut written = 0usize;
     for index in 0..pieces {
