@@ -79,6 +79,8 @@ impl Figures {
             audit.pool.lent_bytes + MAX_LEN,
             audit.pool.capacity_bytes,
         )?;
+        at_most("timers", audit.timers, audit.timers_bound())?;
+        same("timers refused", audit.timers_refused, 0)?;
         at_most("time-wait", audit.time_wait, TIME_WAIT)?;
         at_most("half-open", audit.half_open, HALF_OPEN)?;
         // What went into the wheel and did not come out with a verdict is still in it.
@@ -102,7 +104,7 @@ impl Figures {
         for stream in &audit.streams {
             check_stream(stream, max_in_flight).map_err(|what| format!("stream {}: {what}", stream.id))?;
         }
-        Ok(11 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
+        Ok(13 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
     }
 
     fn check_path(&mut self, node: NodeId, path: &PathAudit) -> Result<(), String> {

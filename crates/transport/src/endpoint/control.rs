@@ -58,7 +58,7 @@ impl Endpoint {
             return false;
         }
         // A full wheel: it has no time.
-        let armed = stream.recv.eagerness.armed || self.timers.insert(at_ns, Timer::Ack(key)).is_ok();
+        let armed = stream.recv.eagerness.armed || self.timers.insert(at_ns, Timer::Ack(key));
         stream.recv.eagerness.armed = armed;
         armed
     }

@@ -44,7 +44,7 @@ use doorbell::Doorbell;
 use paceline_handshake::{AttemptId, Established, Handshake};
 use paceline_pacer::TokenBucket;
 use paceline_pool::Pool;
-use paceline_wheel::{Prioritized, Wheel};
+use paceline_wheel::Prioritized;
 use paceline_wire::CredentialId;
 use paths::Upkeep;
 use peers::Peer;
@@ -54,7 +54,7 @@ use std::{
 };
 use time_wait::TimeWait;
 pub(crate) use timers::Alarm;
-use timers::Timer;
+use timers::Timers;
 
 /// Source of randomness lent by the environment for one call.
 pub(crate) type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
@@ -82,7 +82,7 @@ pub(crate) struct Endpoint {
     /// Taken out of the wheel; the environment would not have them yet.
     due: VecDeque<Transmission>,
     backpressure: Backpressure,
-    timers: Wheel<Timer>,
+    timers: Timers,
     bucket: Option<TokenBucket>,
     /// Paths with somebody in their line.
     held: Vec<PathKey>,
@@ -118,7 +118,7 @@ pub(crate) struct Endpoint {
     completed: Vec<StreamKey>,
     stats: EndpointStats,
     touched_paths: Vec<PathKey>,
-    /// By slot: when its entry in the timer wheel fires.
+    /// By slot: when its entries in the timer wheel fire.
     stream_timers: Vec<Alarm>,
     shutting_down: bool,
     drained: bool,
@@ -141,7 +141,7 @@ impl Endpoint {
     ) -> Self {
         let handshake =
             Handshake::new(peers::handshake_config(&config), config.secrets.clone(), now_ns, random);
-        // A timer per stream and two per path, each at most re-armed a few times before its stale entry fires.
+        // Three entries per stream and eight per path (`Audit::timers_bound`), and those of streams and paths that are gone.
         let timers = (config.max_streams as usize)
             .saturating_add(config.max_paths as usize)
             .saturating_mul(8)
@@ -153,7 +153,7 @@ impl Endpoint {
             wheel: Prioritized::new(now_ns, transmissions),
             due: VecDeque::new(),
             backpressure: Backpressure::None,
-            timers: Wheel::new(now_ns, timers),
+            timers: Timers::new(now_ns, timers),
             bucket: config.max_rate.map(|rate| release::token_bucket(rate, now_ns)),
             held: Vec::new(),
             handshake,
