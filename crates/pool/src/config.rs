@@ -1,14 +1,17 @@
 //! How much a pool may hold.
 
-use crate::class::MAX_LEN;
+use crate::{class::MAX_LEN, pool::Purpose};
 use std::{error::Error, fmt};
+
+/// Of the reserve, beside what receiving needs, this part is not for retransmissions: 240 KiB of 1 MiB, 120 acknowledgements.
+const CONTROL_SHARE: usize = 4;
 
 /// Bounds of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Bytes of all buffers together, lent or free. At least [`MAX_LEN`] more than `reserve_bytes`.
     pub capacity_bytes: usize,
-    /// Of it, what [`Purpose::Data`](crate::Purpose::Data) may not touch.
+    /// Of it, what [`Purpose::Data`] may not touch. Below [`MAX_LEN`] receiving has no descriptor that is its own.
     pub reserve_bytes: usize,
 }
 
@@ -30,6 +33,25 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Bytes that are for receiving alone.
+    pub(crate) fn receive_bytes(self) -> usize {
+        self.reserve_bytes.min(MAX_LEN)
+    }
+
+    /// Bytes that may be lent in all, one descriptor for receiving not counted, once `purpose` has been served.
+    pub fn ceiling(self, purpose: Purpose) -> usize {
+        let Self { capacity_bytes, reserve_bytes } = self;
+        let receive = self.receive_bytes();
+        let control = (reserve_bytes - receive) / CONTROL_SHARE;
+        capacity_bytes
+            - match purpose {
+                Purpose::Data => reserve_bytes,
+                Purpose::Retransmission => receive + control,
+                Purpose::Control => receive,
+                Purpose::Receive => 0,
+            }
+    }
+
     pub(crate) const fn check(self) -> Result<Self, ConfigError> {
         let Self { capacity_bytes, reserve_bytes } = self;
         let Some(maximum) = capacity_bytes.checked_sub(MAX_LEN) else {
@@ -63,6 +85,20 @@ impl Error for ConfigError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_purpose_leaves_what_the_next_needs() {
+        let ceilings = |capacity_bytes, reserve_bytes| {
+            let config = Config { capacity_bytes, reserve_bytes };
+            [Purpose::Data, Purpose::Retransmission, Purpose::Control, Purpose::Receive]
+                .map(|purpose| (capacity_bytes - config.ceiling(purpose)) >> 10)
+        };
+        assert_eq!(ceilings(32 << 20, 1 << 20), [1024, 304, 64, 0]);
+        assert_eq!(ceilings(320 << 10, 128 << 10), [128, 80, 64, 0]);
+        assert_eq!(ceilings(320 << 10, 64 << 10), [64, 64, 64, 0]);
+        assert_eq!(ceilings(320 << 10, 2 << 10), [2, 2, 2, 0]);
+        assert_eq!(ceilings(64 << 10, 0), [0; 4]);
+    }
 
     #[test]
     fn refuses_what_could_never_lend() {

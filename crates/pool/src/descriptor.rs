@@ -65,6 +65,11 @@ impl Filled {
         self.len == 0
     }
 
+    /// Whether dropping this brings nothing home, because somebody else holds the same buffer.
+    pub fn is_shared(&self) -> bool {
+        self.handle.is_shared()
+    }
+
     /// Bytes that the pool has lent for this: those of the whole buffer.
     pub fn capacity_bytes(&self) -> usize {
         self.handle.buffer().len()
@@ -101,7 +106,9 @@ mod tests {
         unfilled.buffer()[..4].copy_from_slice(b"sent");
         let filled = unfilled.fill(4);
         let copy = filled.clone();
+        assert!(filled.is_shared() && copy.is_shared());
         drop(filled);
+        assert!(!copy.is_shared());
         assert_eq!((copy.bytes(), copy.len(), copy.capacity_bytes()), (&b"sent"[..], 4, 16_384));
         drop(copy);
         assert_eq!(pool.stats().lent, 0);

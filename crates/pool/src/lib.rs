@@ -31,8 +31,8 @@
 //!
 //! # Classes
 //!
-//! Buffers have 2, 16 or 64 KiB, and a request gets the smallest that fits: a datagram, a short burst, a full GSO
-//! burst. A 1 KB stream must not pin 64 KiB until it is acknowledged.
+//! Buffers have 2, 16, 32 or 64 KiB, and a request gets the smallest that fits: a datagram, a short burst, half a GSO burst, a
+//! full one. A 1 KB stream must not pin 64 KiB until it is acknowledged.
 //!
 //! # Memory
 //!
@@ -48,20 +48,25 @@
 //!
 //! What a request needs is decided by what is lent and by nothing else, because whatever is not lent can be had: free
 //! buffers of other classes are released when the budget is used. So with `lent` the bytes of all buffers that are
-//! out, a request for a buffer of `c` bytes is granted when
+//! out, and `lent'` those without a first 64 KiB for `Purpose::Receive`, a request for a buffer of `c` bytes is granted when
 //!
 //! ```text
-//! lent + c ≤ capacity_bytes                        for Purpose::Reserved
-//! lent + c ≤ capacity_bytes − reserve_bytes        for Purpose::Data
+//! lent + c ≤ capacity_bytes                        for Purpose::Receive
+//! lent' + c ≤ capacity_bytes − r                   for Purpose::Control, with r = 64 KiB, or the reserve if that is less
+//! lent' + c ≤ capacity_bytes − r − (reserve − r)/4 for Purpose::Retransmission
+//! lent' + c ≤ capacity_bytes − reserve_bytes       for Purpose::Data
 //! ```
 //!
 //! Data can therefore never take the last `reserve_bytes`, in any class: retransmissions, acknowledgements and
-//! receiving stay possible when data has taken everything else.
+//! receiving stay possible when data has taken everything else. Retransmissions are kept as long as data is and their number
+//! has no bound of its own, so they in turn leave room for acknowledgements; and who receives one burst after the other
+//! always has a descriptor for it, or an endpoint could not hear what lets its memory come home.
 //!
 //! Once the buffers that a load needs exist, take, fill, clone and drop allocate nothing. One exception: when two
 //! threads drop the last two handles of a buffer in the same instant, its header is made anew.
 #![forbid(unsafe_code)]
 
+mod account;
 mod class;
 mod config;
 mod descriptor;
@@ -72,7 +77,8 @@ mod segments;
 mod slot;
 mod sync;
 
-pub use class::MAX_LEN;
+pub use account::Account;
+pub use class::{MAX_LEN, buffer_bytes};
 pub use config::{Config, ConfigError};
 pub use descriptor::{Filled, Unfilled};
 pub use pool::{Exhausted, Pool, Purpose, Stats};

@@ -1,6 +1,7 @@
 //! The budget, and the buffers that are at home.
 
 use crate::{
+    account::Account,
     class::Class,
     config::{Config, ConfigError},
     descriptor::Unfilled,
@@ -18,8 +19,12 @@ use std::{
 pub enum Purpose {
     /// Stream data: may not touch the reserve.
     Data,
-    /// Retransmissions, acknowledgements, receiving: what lets memory come back.
-    Reserved,
+    /// Copies of lost packets, which are kept as long as data is: leave what the two below need.
+    Retransmission,
+    /// What lets memory come back and is not kept: acknowledgements, probes, handshakes. Leaves what receiving needs.
+    Control,
+    /// Whatever arrives: nobody else may take the last descriptor of [`MAX_LEN`](crate::MAX_LEN).
+    Receive,
 }
 
 /// The pool has nothing to lend for this purpose now, or nothing this long ever ([`MAX_LEN`](crate::MAX_LEN)).
@@ -55,6 +60,10 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Pool {
     config: Config,
+    /// What was taken for [`Purpose::Receive`].
+    receiving: Arc<Account>,
+    /// What was taken for anything else.
+    unnamed: Arc<Account>,
     state: Mutex<State>,
 }
 
@@ -80,7 +89,11 @@ impl Pool {
     ///
     /// [`ConfigError`] when the bounds could never lend the largest buffer for data.
     pub fn new(config: Config) -> Result<Arc<Self>, ConfigError> {
-        Ok(Arc::new(Self { config: config.check()?, state: Mutex::default() }))
+        let config = config.check()?;
+        Ok(Arc::new_cyclic(|pool| {
+            let account = || Arc::new(Account::new(pool.clone()));
+            Self { config, receiving: account(), unnamed: account(), state: Mutex::default() }
+        }))
     }
 
     /// Lends a buffer of the smallest class that holds `len` bytes.
@@ -90,23 +103,51 @@ impl Pool {
     /// [`Exhausted`] when the bound, or the reserve, leaves no room, and when `len` is more than
     /// [`MAX_LEN`](crate::MAX_LEN).
     pub fn take(self: &Arc<Self>, len: usize, purpose: Purpose) -> Result<Unfilled, Exhausted> {
-        let Config { capacity_bytes, reserve_bytes } = self.config;
-        let ceiling = match purpose {
-            Purpose::Data => capacity_bytes - reserve_bytes,
-            Purpose::Reserved => capacity_bytes,
-        };
+        let account = if purpose == Purpose::Receive { &self.receiving } else { &self.unnamed };
+        self.take_on(account, len, purpose)
+    }
+
+    /// An account for whoever needs to know, or to bound, what he has out.
+    pub fn account(self: &Arc<Self>) -> Arc<Account> {
+        Arc::new(Account::new(Arc::downgrade(self)))
+    }
+
+    /// The same on somebody's account, one of this pool's; not for [`Purpose::Receive`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`take`](Self::take).
+    pub fn take_on(
+        self: &Arc<Self>,
+        account: &Arc<Account>,
+        len: usize,
+        purpose: Purpose,
+    ) -> Result<Unfilled, Exhausted> {
+        let ceiling = self.config.ceiling(purpose);
         let mut state = self.lock();
+        let lent_bytes = if purpose == Purpose::Receive {
+            state.lent_bytes
+        } else {
+            // What arrives stands where nobody else may: it takes nothing from an answer to it.
+            let own = self.config.receive_bytes();
+            state.lent_bytes - self.receiving.lent_bytes().min(own)
+        };
         let granted = Class::fitting(len)
-            // What is lent for `Reserved` may stand above the ceiling for data.
-            .filter(|class| class.bytes() <= ceiling.saturating_sub(state.lent_bytes))
-            .and_then(|class| Some((class, state.lend(class, capacity_bytes)?)));
+            // What is lent for another purpose may stand above this one's ceiling.
+            .filter(|class| class.bytes() <= ceiling.saturating_sub(lent_bytes))
+            .and_then(|class| Some((class, state.lend(class, self.config.capacity_bytes)?)));
         let Some((class, slot)) = granted else {
             state.exhausted += 1;
             return Err(Exhausted);
         };
+        account.lend(class.bytes());
         drop(state);
+        let account = Arc::clone(account);
         // A new buffer is paid for already, so it can be allocated without holding up the others.
-        let slot = slot.unwrap_or_else(|| Slot::new(class.bytes(), Arc::downgrade(self)));
+        let slot = match slot {
+            Some(slot) => Slot::lend(slot, account),
+            None => Slot::new(class.bytes(), account),
+        };
         Ok(Unfilled::new(Handle::new(slot)))
     }
 
@@ -129,6 +170,7 @@ impl Pool {
         let mut state = self.lock();
         state.lent -= 1;
         state.lent_bytes -= class.bytes();
+        slot.account().come_home(class.bytes());
         state.home[class as usize].push(slot);
     }
 
@@ -201,7 +243,7 @@ mod tests {
         let data: Vec<_> = std::iter::from_fn(|| pool.take(64 * KIB, Purpose::Data).ok()).collect();
         assert_eq!(data.len(), 2);
         assert_eq!(pool.take(1, Purpose::Data).err(), Some(Exhausted), "not even the smallest");
-        let reserved: Vec<_> = std::iter::from_fn(|| pool.take(1_500, Purpose::Reserved).ok()).collect();
+        let reserved: Vec<_> = std::iter::from_fn(|| pool.take(1_500, Purpose::Receive).ok()).collect();
         assert_eq!(reserved.len(), 32);
         let stats = pool.stats();
         assert_eq!((stats.lent, stats.lent_bytes, stats.allocated_bytes), (34, 192 * KIB, 192 * KIB));
@@ -212,11 +254,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_for_reserved_counts_against_data() {
-        let pool = pool(128 * KIB, 64 * KIB);
-        let _receiving =
-            (pool.take(64 * KIB, Purpose::Reserved).unwrap(), pool.take(1, Purpose::Reserved).unwrap());
+    fn what_is_lent_from_the_reserve_counts_against_data() {
+        let pool = pool(256 * KIB, 192 * KIB);
+        let _copies = [pool.take(64 * KIB, Purpose::Retransmission), pool.take(1, Purpose::Control)];
         assert_eq!(pool.take(1, Purpose::Data).err(), Some(Exhausted));
+    }
+
+    #[test]
+    fn what_arrived_takes_nothing_from_the_answer_and_nobody_takes_its_room() {
+        let pool = pool(256 * KIB, 128 * KIB);
+        let burst = pool.take(64 * KIB, Purpose::Receive).unwrap();
+        let answers: Vec<_> = std::iter::from_fn(|| pool.take(1, Purpose::Control).ok()).collect();
+        assert_eq!((answers.len(), pool.stats().lent_bytes), (96, 256 * KIB));
+        drop(burst);
+        assert_eq!(pool.take(1, Purpose::Control).err(), Some(Exhausted));
+        let burst = pool.take(64 * KIB, Purpose::Receive).unwrap();
+        assert_eq!(pool.take(1, Purpose::Receive).err(), Some(Exhausted));
+        drop((burst, answers));
+    }
+
+    #[test]
+    fn a_second_burst_counts_against_data() {
+        let pool = pool(256 * KIB, 128 * KIB);
+        let bursts = [(); 3].map(|()| pool.take(64 * KIB, Purpose::Receive).unwrap());
+        assert_eq!(pool.take(1, Purpose::Data).err(), Some(Exhausted));
+        drop(bursts);
+        assert_eq!(pool.take(1, Purpose::Data).map(|_| ()), Ok(()));
     }
 
     #[test]
@@ -234,10 +297,34 @@ mod tests {
     }
 
     #[test]
+    fn an_account_holds_each_buffer_until_it_is_home() {
+        let pool = pool(1 << 20, 0);
+        let (ours, theirs) = (pool.account(), pool.account());
+        let filled = pool.take_on(&ours, 64, Purpose::Data).unwrap().fill(64);
+        let other = pool.take_on(&theirs, 3 * KIB, Purpose::Retransmission).unwrap();
+        let lent = || (ours.lent_bytes() / KIB, theirs.lent_bytes() / KIB);
+        assert_eq!(lent(), (2, 16));
+        let copy = filled.clone();
+        drop(filled);
+        assert_eq!(lent(), (2, 16), "once a buffer, however many hold it");
+        drop(other);
+        let again = pool.take_on(&ours, 16 * KIB, Purpose::Data).unwrap();
+        assert_eq!(
+            (lent(), pool.stats().allocated_bytes),
+            ((18, 0), 18 * KIB),
+            "the same buffer, another borrower"
+        );
+        drop((again, copy));
+        assert_eq!(lent(), (0, 0));
+        drop(pool.take_on(&ours, 64 * KIB, Purpose::Data));
+        assert_eq!(lent(), (0, 0));
+    }
+
+    #[test]
     fn longer_than_any_buffer() {
         let pool = pool(1 << 20, 0);
-        assert_eq!(pool.take(64 * KIB + 1, Purpose::Reserved).err(), Some(Exhausted));
-        assert_eq!(pool.take(usize::MAX, Purpose::Reserved).err(), Some(Exhausted));
+        assert_eq!(pool.take(64 * KIB + 1, Purpose::Receive).err(), Some(Exhausted));
+        assert_eq!(pool.take(usize::MAX, Purpose::Receive).err(), Some(Exhausted));
         assert_eq!(pool.stats(), Stats { capacity_bytes: 1 << 20, exhausted: 2, ..Stats::default() });
     }
 }

@@ -6,23 +6,35 @@
 //! runs, which is always the last one, and brings home the buffer in a new `Arc`.
 
 use crate::{
-    pool::Pool,
+    account::Account,
     sync::{Arc, into_inner},
 };
-use std::sync::Weak;
 
 /// A buffer that knows where it belongs.
 #[derive(Debug)]
 pub(crate) struct Slot {
     /// Of a class's size; empty once it has been taken out for good.
     buffer: Box<[u8]>,
-    /// Weak: a pool that is gone frees what was lent when it comes back.
-    pool: Weak<Pool>,
+    /// Of whoever has it, or had it last.
+    account: std::sync::Arc<Account>,
 }
 
 impl Slot {
-    pub(crate) fn new(bytes: usize, pool: Weak<Pool>) -> Arc<Self> {
-        Arc::new(Self { buffer: vec![0; bytes].into_boxed_slice(), pool })
+    pub(crate) fn new(bytes: usize, account: std::sync::Arc<Account>) -> Arc<Self> {
+        Arc::new(Self { buffer: vec![0; bytes].into_boxed_slice(), account })
+    }
+
+    /// A slot from home, for somebody else.
+    pub(crate) fn lend(mut slot: Arc<Self>, account: std::sync::Arc<Account>) -> Arc<Self> {
+        match Arc::get_mut(&mut slot) {
+            Some(own) => own.account = account,
+            None => debug_assert!(false, "at home it is held by nobody else"),
+        }
+        slot
+    }
+
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
     }
 
     pub(crate) fn buffer(&self) -> &[u8] {
@@ -42,9 +54,9 @@ impl Drop for Slot {
         if self.buffer.is_empty() {
             return;
         }
-        if let Some(pool) = self.pool.upgrade() {
+        if let Some(pool) = self.account.pool().upgrade() {
             let buffer = std::mem::take(&mut self.buffer);
-            pool.come_home(Arc::new(Self { buffer, pool: std::mem::take(&mut self.pool) }));
+            pool.come_home(Arc::new(Self { buffer, account: self.account.clone() }));
         }
     }
 }
@@ -63,6 +75,10 @@ impl Handle {
         self.0.as_ref().map_or(&[], |slot| &slot.buffer)
     }
 
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.as_ref().is_some_and(|slot| Arc::strong_count(slot) > 1)
+    }
+
     /// The whole buffer, of a handle that was never cloned.
     pub(crate) fn buffer_mut(&mut self) -> &mut [u8] {
         self.0.as_mut().and_then(Arc::get_mut).map_or(&mut [], |slot| &mut slot.buffer)
@@ -73,7 +89,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let Some(mut slot) = self.0.take() else { return };
         let Some(last) = Arc::get_mut(&mut slot) else { return };
-        if let Some(pool) = last.pool.upgrade() {
+        if let Some(pool) = last.account.pool().upgrade() {
             pool.come_home(slot);
         }
     }
@@ -82,7 +98,7 @@ impl Drop for Handle {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{Config, Purpose};
+    use crate::{Config, Pool, Purpose};
 
     #[test]
     fn two_handles_dropped_in_the_same_instant() {

@@ -42,6 +42,7 @@ fn run(seed: u64, met: &mut Met) {
     let mut copies: Vec<(usize, Filled, u8)> = Vec::new();
     let mut next_id = 0;
     let mut out = std::collections::BTreeMap::<usize, (usize, usize)>::new();
+    let mut arrived = std::collections::BTreeSet::new();
     let mut exhausted = 0;
     let mut allocated_before = 0;
     let mut peak_bytes = 0;
@@ -56,17 +57,28 @@ fn run(seed: u64, met: &mut Met) {
                     2 => random.below(16_385),
                     _ => 16_385 + random.below(49_152),
                 };
-                let purpose = if random.below(3) == 0 { Purpose::Reserved } else { Purpose::Data };
-                let class = [2_048, 16_384, 65_536].into_iter().find(|bytes| len <= *bytes);
+                let receive = reserve_bytes.min(65_536);
+                let (purpose, kept) = match random.below(12) {
+                    0 => (Purpose::Receive, 0),
+                    1 => (Purpose::Control, receive),
+                    2..=3 => (Purpose::Retransmission, receive + (reserve_bytes - receive) / 4),
+                    _ => (Purpose::Data, reserve_bytes),
+                };
+                let class = [2_048, 16_384, 32_768, 65_536].into_iter().find(|bytes| len <= *bytes);
                 let lent: usize = out.values().map(|(bytes, _)| bytes).sum();
-                let kept = if purpose == Purpose::Data { reserve_bytes } else { 0 };
-                let fits = class.is_some_and(|bytes| lent + bytes + kept <= capacity_bytes);
+                let received: usize =
+                    out.iter().filter(|(id, _)| arrived.contains(*id)).map(|(_, (bytes, _))| bytes).sum();
+                let own = if purpose == Purpose::Receive { 0 } else { received.min(receive) };
+                let fits = class.is_some_and(|bytes| lent - own + bytes + kept <= capacity_bytes);
                 match pool.take(len, purpose) {
                     Ok(mut unfilled) => {
                         assert!(fits, "seed {seed}, step {step}");
                         assert_eq!(Some(unfilled.capacity()), class);
                         assert_eq!(Some(unfilled.buffer().len()), class);
                         out.insert(next_id, (unfilled.capacity(), 1));
+                        if purpose == Purpose::Receive {
+                            arrived.insert(next_id);
+                        }
                         held.push((Held::Unfilled(unfilled), next_id));
                         next_id += 1;
                         met.granted += 1;

@@ -50,7 +50,7 @@ fn eight_threads_and_every_buffer_comes_home() {
                     match choice % 8 {
                         0..=1 => {
                             let len = [100, 1_500, 9_000, 60_000][(choice >> 8) as usize % 4];
-                            let purpose = if choice & 64 == 0 { Purpose::Reserved } else { Purpose::Data };
+                            let purpose = if choice & 64 == 0 { Purpose::Receive } else { Purpose::Data };
                             match pool.take(len, purpose) {
                                 Ok(mut unfilled) => {
                                     let tag = next(&mut random);
@@ -101,7 +101,7 @@ fn eight_threads_and_every_buffer_comes_home() {
     assert!(passed_on.into_inner() > 1_000);
 
     // And what came home can all be lent again.
-    let mut all: Vec<_> = std::iter::from_fn(|| pool.take(65_536, Purpose::Reserved).ok()).collect();
+    let mut all: Vec<_> = std::iter::from_fn(|| pool.take(65_536, Purpose::Receive).ok()).collect();
     assert_eq!(all.len(), CAPACITY / 65_536);
     assert!(all.iter_mut().all(|unfilled| unfilled.buffer().len() == 65_536));
 }

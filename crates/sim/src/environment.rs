@@ -10,7 +10,7 @@ use crate::{
 };
 use paceline_transport::{
     Backpressure, BurstLimits, Completion, Environment, MS, Outcome, Received, SendError, Transmission,
-    pool::{Pool, Purpose, Segments},
+    pool::{MAX_LEN, Pool, Purpose, Segments},
 };
 use std::{cell::RefCell, collections::VecDeque, net::SocketAddr, rc::Rc, sync::Arc};
 
@@ -18,6 +18,8 @@ use std::{cell::RefCell, collections::VecDeque, net::SocketAddr, rc::Rc, sync::A
 const NO_BUFFERS_NS: u64 = MS;
 /// A full socket is writable again after at least this.
 const MIN_WRITABLE_NS: u64 = MS / 10;
+/// Without memory for a burst the socket is left alone for this long, as `udp` does.
+const STUCK_NS: u64 = MS;
 /// A receive that failed is tried again after this.
 const RECEIVE_RETRY_NS: u64 = MS / 10;
 
@@ -224,11 +226,14 @@ impl Environment for SimEnvironment {
                 return None;
             }
         }
+        // As `udp` does: room for the longest burst, whatever is there, and without it nothing is taken from the socket.
+        let Ok(mut unfilled) = self.pool.take(MAX_LEN, Purpose::Receive) else {
+            self.receive_retry_ns = self.now_ns + STUCK_NS;
+            return None;
+        };
         let datagram = wires.network.receive(node)?;
         let len = datagram.bytes.len();
         wires.log.received(self.now_ns, node, datagram.from, datagram.sequence, len);
-        // A socket whose process has no memory left drops, too.
-        let mut unfilled = self.pool.take(len, Purpose::Reserved).ok()?;
         unfilled.buffer()[..len].copy_from_slice(&datagram.bytes);
         let segments = Segments::new(unfilled.fill(len), len);
         if let Some(observer) = &mut wires.observer {

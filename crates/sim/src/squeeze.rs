@@ -4,7 +4,7 @@ use paceline_transport::pool::{Config, Pool, Purpose, Unfilled};
 use std::sync::Arc;
 
 /// Sizes to take, largest first: the pool's classes.
-const SIZES: [usize; 3] = [64 << 10, 16 << 10, 2 << 10];
+const SIZES: [usize; 4] = [64 << 10, 32 << 10, 16 << 10, 2 << 10];
 
 /// Descriptors taken from a pool.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Squeeze {
 }
 
 impl Squeeze {
-    /// Leaves `keep_bytes` for data, or, with `reserve`, for any purpose.
+    /// Leaves `keep_bytes` for data, or, with `reserve`, for all purposes but receiving.
     pub(crate) fn new(
         pool: &Arc<Pool>,
         config: &Config,
@@ -28,11 +28,10 @@ impl Squeeze {
         reserve: bool,
         until_ns: u64,
     ) -> Self {
-        let (purpose, reserved) =
-            if reserve { (Purpose::Reserved, 0) } else { (Purpose::Data, config.reserve_bytes) };
+        let purpose = if reserve { Purpose::Control } else { Purpose::Data };
         Self {
             until_ns,
-            ceiling: config.capacity_bytes.saturating_sub(reserved).saturating_sub(keep_bytes),
+            ceiling: config.ceiling(purpose).saturating_sub(keep_bytes),
             purpose,
             taken: Vec::new(),
             refused_before: pool.stats().exhausted,

@@ -58,7 +58,7 @@ bugs! {
     held_goes_back: HeldGoesBack, &["before what left earlier", "leaves after"];
     refused_is_dropped: RefusedIsDropped, &["transmissions without a verdict: "];
     cancelled_keeps_credit: CancelledKeepsCredit, &["scheduled bytes: "];
-    cancelled_keeps_descriptor: CancelledKeepsDescriptor, &["descriptors are still out"];
+    cancelled_keeps_descriptor: CancelledKeepsDescriptor, &["descriptors are still out", "held bytes: "];
     failure_is_told_twice: FailureIsToldTwice, &["unrecorded of"];
     probe_stays_in_flight: ProbeStaysInFlight, &["bytes in flight: "];
     one_probe_timeout: OneProbeTimeout, &STALLS;

@@ -130,6 +130,42 @@ fn item_2_a_destroyed_stream_is_cancelled_refunded_and_comes_home() {
     assert!(took_ns < ideal_ns + config_ahead_ns + 5 * MS);
 }
 
+/// Item 2: … and with bursts that are due and wait for the socket.
+#[test]
+fn item_2_what_waits_for_the_socket_is_cancelled_too() {
+    let config = Config { max_in_flight_transmissions: 256, ..Config::default() };
+    let mut world = World::connected(MS, &config, Some(100 * MBIT));
+    world.open(STREAM, 3);
+    world.write(STREAM, 0, 4 << 20);
+    let warm = world.now_ns + SECOND / 10;
+    world.run_until(warm, |_| false);
+    let full = Rc::new(Cell::new(true));
+    let shut = Rc::clone(&full);
+    world.hub.borrow_mut().blocks[A] =
+        Some(Box::new(
+            move |now_ns| {
+                if shut.get() { Backpressure::Until(now_ns + MS) } else { Backpressure::None }
+            },
+        ));
+    let end = world.now_ns + 20 * MS;
+    world.run_until(end, |_| false);
+    let waiting = world.nodes[A].worker.audit().due_len;
+    assert!(waiting >= 1, "nothing was due");
+    let before = world.stats(A);
+    world.watch();
+    world.command(A, Command::Reset { stream: STREAM, code: 300 });
+    full.set(false);
+    let end = world.now_ns + SECOND;
+    world.run_until(end, |_| false);
+    let left =
+        world.seen().into_iter().filter(|seen| seen.stream == STREAM && seen.kind == Kind::Data).count();
+    println!("{waiting} waited for the socket, {left} left after the reset");
+    assert_eq!(left, 0, "sent after its end");
+    assert!(world.stats(A).cancelled - before.cancelled >= waiting as u64);
+    assert!(world.hub.borrow().blocked > 0);
+    world.go_home();
+}
+
 /// Item 5: 1,000 streams have all they can schedule; then one of a higher priority has a first packet.
 #[test]
 fn item_5_a_high_priority_packet_waits_a_schedule_ahead_and_a_burst() {

@@ -37,7 +37,7 @@ impl Receiver {
 
     /// One burst. The descriptor is taken for the call and given back if nothing came, so an idle socket holds none.
     pub(crate) fn receive(&self, link: &mut impl Link) -> Attempt {
-        let Ok(mut descriptor) = self.pool.take(BURST_BYTES, Purpose::Reserved) else {
+        let Ok(mut descriptor) = self.pool.take(BURST_BYTES, Purpose::Receive) else {
             self.tally.starved.add(1);
             return Attempt::Stuck;
         };

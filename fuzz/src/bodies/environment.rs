@@ -119,7 +119,7 @@ impl Environment for FuzzEnvironment {
             bytes.extend_from_slice(&next.bytes);
             self.inbox.pop_front();
         }
-        let mut unfilled = self.pool.take(bytes.len(), Purpose::Reserved).ok()?;
+        let mut unfilled = self.pool.take(bytes.len(), Purpose::Receive).ok()?;
         unfilled.buffer()[..bytes.len()].copy_from_slice(&bytes);
         let segments = Segments::new(unfilled.fill(bytes.len()), first.bytes.len());
         Some(Received { remote: first.from, local: None, ecn: first.ecn, segments, at_ns: now_ns })

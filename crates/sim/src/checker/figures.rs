@@ -1,7 +1,7 @@
 //! What workers keep account of, beside what it should be.
 
 use crate::{NodeId, World};
-use paceline_transport::{Audit, PathAudit, PathKey, StreamAudit, stats::EndpointStats};
+use paceline_transport::{Audit, PathAudit, PathKey, StreamAudit, pool::MAX_LEN, stats::EndpointStats};
 use std::{collections::BTreeMap, net::SocketAddr};
 
 /// Received bytes lie in chunks of 64 KiB, of which the first and the last may be used in part.
@@ -73,6 +73,14 @@ impl Figures {
         same("window budget", audit.window_budget_left, audit.window_budget_recomputed)?;
         at_most("pool: lent bytes", audit.pool.lent_bytes, audit.pool.allocated_bytes)?;
         at_most("pool: allocated bytes", audit.pool.allocated_bytes, audit.pool.capacity_bytes)?;
+        // Between two steps nothing that arrived is held: the next burst finds its descriptor.
+        at_most(
+            "pool: lent bytes, and a receive",
+            audit.pool.lent_bytes + MAX_LEN,
+            audit.pool.capacity_bytes,
+        )?;
+        at_most("timers", audit.timers, audit.timers_bound())?;
+        same("timers refused", audit.timers_refused, 0)?;
         at_most("time-wait", audit.time_wait, TIME_WAIT)?;
         at_most("half-open", audit.half_open, HALF_OPEN)?;
         // What went into the wheel and did not come out with a verdict is still in it.
@@ -96,7 +104,7 @@ impl Figures {
         for stream in &audit.streams {
             check_stream(stream, max_in_flight).map_err(|what| format!("stream {}: {what}", stream.id))?;
         }
-        Ok(10 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
+        Ok(13 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
     }
 
     fn check_path(&mut self, node: NodeId, path: &PathAudit) -> Result<(), String> {

@@ -86,7 +86,7 @@ impl World {
     }
 
     /// The environment takes descriptors away until only `keep_bytes` can be had for data (in one of four squeezes, decided by
-    /// the seed, for anything), and takes again what comes home (`poolExhaustion` for each request refused).
+    /// the seed, for anything but receiving), and takes again what comes home (`poolExhaustion` for each request refused).
     ///
     /// Really allocates what it takes: give such nodes a small pool.
     pub fn squeeze_pool(&mut self, node: NodeId, keep_bytes: usize, until_ns: u64) {

@@ -78,7 +78,7 @@ impl Environment for ArenaEnvironment {
 
     fn receive(&mut self, _now_ns: u64) -> Option<Received> {
         let datagram = self.desk.borrow_mut().inboxes.get_mut(&self.address)?.pop_front()?;
-        let mut unfilled = self.pool.take(datagram.bytes.len(), Purpose::Reserved).ok()?;
+        let mut unfilled = self.pool.take(datagram.bytes.len(), Purpose::Receive).ok()?;
         unfilled.buffer()[..datagram.bytes.len()].copy_from_slice(&datagram.bytes);
         let segments = Segments::new(unfilled.fill(datagram.bytes.len()), datagram.bytes.len());
         Some(Received { remote: datagram.from, local: None, ecn: Ecn::Ect0, segments, at_ns: datagram.at_ns })

@@ -138,7 +138,7 @@ impl Environment for LabEnvironment {
 
     fn receive(&mut self, now_ns: u64) -> Option<Received> {
         let datagram = self.net.borrow_mut().inboxes[self.me].pop_front()?;
-        let mut unfilled = self.pool.take(datagram.bytes.len(), Purpose::Reserved).ok()?;
+        let mut unfilled = self.pool.take(datagram.bytes.len(), Purpose::Receive).ok()?;
         unfilled.buffer()[..datagram.bytes.len()].copy_from_slice(&datagram.bytes);
         let segments = Segments::new(unfilled.fill(datagram.bytes.len()), datagram.bytes.len());
         Some(Received {

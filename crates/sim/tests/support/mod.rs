@@ -205,6 +205,8 @@ pub fn check(audit: &Audit, now_ns: u64) {
         assert_eq!(stream.packets_in_flight, stream.packets_in_flight_recomputed, "packets in flight {at}");
         assert_eq!(stream.retained, stream.retained_recomputed, "retained {at}");
     }
+    assert!(audit.timers <= audit.timers_bound(), "timers at {now_ns}: {audit:#?}");
+    assert_eq!(audit.timers_refused, 0);
     assert_eq!(audit.streams_len, audit.streams.len());
     assert_eq!(audit.streams_counted, audit.streams.len() as u64);
     assert_eq!(audit.streams_named, audit.streams.len());

@@ -155,7 +155,6 @@ impl Endpoint {
             for number in burst.first..=burst.last {
                 stream.send.on_overtaken(burst.space, number, &mut path.recovery.batch);
             }
-            Self::charge_held(path, stream);
             self.make_ready(burst.stream, now_ns);
         }
     }

@@ -168,11 +168,7 @@ impl Endpoint {
         if stream.recv.ack_due {
             self.owe_control(key);
         }
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let path = stream.path;
-        if let Some(path) = path.and_then(|path| self.paths.get_mut(path)) {
-            Self::charge_held(path, stream);
-        }
+        let path = self.streams.get(key).and_then(|stream| stream.path);
         self.make_ready(key, now_ns);
         if let Some(path) = path {
             self.touch_path(path);

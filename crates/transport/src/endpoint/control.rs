@@ -58,7 +58,7 @@ impl Endpoint {
             return false;
         }
         // A full wheel: it has no time.
-        let armed = stream.recv.eagerness.armed || self.timers.insert(at_ns, Timer::Ack(key)).is_ok();
+        let armed = stream.recv.eagerness.armed || self.timers.insert(at_ns, Timer::Ack(key));
         stream.recv.eagerness.armed = armed;
         armed
     }
@@ -88,7 +88,7 @@ impl Endpoint {
             stream.recv.ack_due &= stream.phase == Phase::Active;
             return true;
         }
-        let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Reserved) else {
+        let Ok(mut unfilled) = self.pool.take(MAX_CONTROL_PACKET, Purpose::Control) else {
             return false;
         };
         let header = control::Header {

@@ -75,7 +75,6 @@ impl Endpoint {
                 TurnKind::Data => stream.wants_data(now_ns, self.config.max_in_flight_transmissions),
             };
             if !wanted {
-                Self::charge_held(path, stream);
                 Self::unlist(stream, turn);
                 self.after_turns(stream_key, now_ns);
                 continue;
@@ -104,7 +103,6 @@ impl Endpoint {
                     )
                 }
             };
-            Self::charge_held(path, stream);
             // A turn that was blocked has not used it.
             if infos.capacity() > 0 {
                 self.spare_infos.push(infos);
@@ -214,7 +212,6 @@ impl Endpoint {
         let bytes = segments.total_len() as u64;
         let scheduled_ns = path.pacer.schedule(now_ns, bytes, path.controller.rate());
         path.scheduled_bytes = path.scheduled_bytes.saturating_add(bytes);
-        Self::charge_held(path, stream);
         stream.pending = stream.pending.saturating_add(1);
         let packets = infos.len() as u64;
         if kind != Kind::Data {

@@ -44,7 +44,7 @@ use doorbell::Doorbell;
 use paceline_handshake::{AttemptId, Established, Handshake};
 use paceline_pacer::TokenBucket;
 use paceline_pool::Pool;
-use paceline_wheel::{Prioritized, Wheel};
+use paceline_wheel::Prioritized;
 use paceline_wire::CredentialId;
 use paths::Upkeep;
 use peers::Peer;
@@ -54,7 +54,7 @@ use std::{
 };
 use time_wait::TimeWait;
 pub(crate) use timers::Alarm;
-use timers::Timer;
+use timers::Timers;
 
 /// Source of randomness lent by the environment for one call.
 pub(crate) type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
@@ -82,7 +82,7 @@ pub(crate) struct Endpoint {
     /// Taken out of the wheel; the environment would not have them yet.
     due: VecDeque<Transmission>,
     backpressure: Backpressure,
-    timers: Wheel<Timer>,
+    timers: Timers,
     bucket: Option<TokenBucket>,
     /// Paths with somebody in their line.
     held: Vec<PathKey>,
@@ -118,7 +118,7 @@ pub(crate) struct Endpoint {
     completed: Vec<StreamKey>,
     stats: EndpointStats,
     touched_paths: Vec<PathKey>,
-    /// By slot: when its entry in the timer wheel fires.
+    /// By slot: when its entries in the timer wheel fire.
     stream_timers: Vec<Alarm>,
     shutting_down: bool,
     drained: bool,
@@ -141,7 +141,7 @@ impl Endpoint {
     ) -> Self {
         let handshake =
             Handshake::new(peers::handshake_config(&config), config.secrets.clone(), now_ns, random);
-        // A timer per stream and two per path, each at most re-armed a few times before its stale entry fires.
+        // Three entries per stream and eight per path (`Audit::timers_bound`), and those of streams and paths that are gone.
         let timers = (config.max_streams as usize)
             .saturating_add(config.max_paths as usize)
             .saturating_mul(8)
@@ -153,7 +153,7 @@ impl Endpoint {
             wheel: Prioritized::new(now_ns, transmissions),
             due: VecDeque::new(),
             backpressure: Backpressure::None,
-            timers: Wheel::new(now_ns, timers),
+            timers: Timers::new(now_ns, timers),
             bucket: config.max_rate.map(|rate| release::token_bucket(rate, now_ns)),
             held: Vec::new(),
             handshake,
@@ -286,8 +286,6 @@ impl Endpoint {
             stream.listed.recovery = true;
             path.schedule.recovery.push_back(stream.priority, key);
         }
-        // Looking for something lost lets go of what was acknowledged meanwhile.
-        Self::charge_held(path, stream);
         if !stream.listed.data && stream.wants_data(now_ns, self.config.max_in_flight_transmissions) {
             stream.listed.data = true;
             stream.deficit = 0;
@@ -308,13 +306,6 @@ impl Endpoint {
             stream.news.listed = true;
             self.news.push(key);
         }
-    }
-
-    /// Brings the path's account of retained bytes up to date with the stream's.
-    fn charge_held(path: &mut Path, stream: &mut Stream) {
-        path.held_bytes =
-            path.held_bytes.saturating_sub(stream.held_charged).saturating_add(stream.send.held_bytes);
-        stream.held_charged = stream.send.held_bytes;
     }
 
     fn touch_path(&mut self, key: PathKey) {

@@ -59,7 +59,8 @@ impl Endpoint {
             u64::from_le_bytes(luck),
         );
         let seed = u64::from_le_bytes(seed);
-        let make = |_| Path::new(peer, established, proven, life, config, seed);
+        let account = self.pool.account();
+        let make = |_| Path::new(peer, established, proven, life, config, seed, account);
         let key = self.paths.insert_with(make)?;
         self.by_credential.insert(established.credential_id, key);
         self.upkeep.by_instance.entry(instance).or_default().push(key);

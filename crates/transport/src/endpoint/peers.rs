@@ -199,7 +199,7 @@ impl Endpoint {
         kind: Kind,
         now_ns: u64,
     ) {
-        let Ok(mut unfilled) = self.pool.take(bytes.len(), Purpose::Reserved) else { return };
+        let Ok(mut unfilled) = self.pool.take(bytes.len(), Purpose::Control) else { return };
         let Some(out) = unfilled.buffer().get_mut(..bytes.len()) else { return };
         out.copy_from_slice(bytes);
         let segments = Segments::new(unfilled.fill(bytes.len()), bytes.len());

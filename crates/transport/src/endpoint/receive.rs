@@ -473,7 +473,6 @@ impl Endpoint {
         for space in [Space::Stream, Space::Recovery] {
             stream.send.detect_reordered(space, threshold, &mut path.recovery.batch);
         }
-        Self::charge_held(path, stream);
         stream.news.progress |= stream.has_awaited_progress();
         let progress = stream.news.progress;
         self.list_for_settling(path_key);

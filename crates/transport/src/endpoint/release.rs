@@ -64,6 +64,7 @@ impl Endpoint {
         {
             return;
         }
+        self.cancel_due_orphans();
         self.release_held(now_ns);
         loop {
             while self.due.len() < MAX_BATCH {
@@ -85,6 +86,23 @@ impl Endpoint {
                 self.busy = true;
                 return;
             }
+        }
+    }
+
+    /// What the socket did not take may have lost its owner since.
+    fn cancel_due_orphans(&mut self) {
+        for _ in 0..self.due.len() {
+            let Some(transmission) = self.due.pop_front() else { return };
+            if !is_orphan(&transmission) {
+                self.due.push_back(transmission);
+                continue;
+            }
+            if transmission.priority > 0
+                && let Some(bucket) = &mut self.bucket
+            {
+                bucket.refund(transmission.segments.total_len() as u64);
+            }
+            self.cancel(transmission);
         }
     }
 

@@ -314,7 +314,6 @@ impl Endpoint {
         stream.completions = crate::completion::Queue::new(key, ready);
         if let Some(path) = stream.path.and_then(|path| self.paths.get_mut(path)) {
             stream.send.abandon(&mut path.controller);
-            Self::charge_held(path, stream);
         }
         stream.send.buffer.clear();
         stream.recv.buffer.stop();
@@ -347,7 +346,6 @@ impl Endpoint {
         let Some(path_key) = stream.path else { return };
         let Some(path) = self.paths.get_mut(path_key) else { return };
         stream.send.abandon(&mut path.controller);
-        Self::charge_held(path, &mut stream);
         path.streams = path.streams.saturating_sub(1);
         // The peer repeats its FIN until its idle timeout, and every answer may be lost: for as long it gets one.
         let linger_ns = if planted!(self.config, TimeWaitIsShort) { 500 * MS } else { path.idle_timeout() };

@@ -1,7 +1,7 @@
 //! What has to happen at a time of its own: loss by time, PTO, keep-alive, idle timeout, repeated closes.
 //!
-//! One entry per purpose stands in the wheel; a deadline that moves later is noticed when the entry fires, one that moves
-//! earlier gets a second entry, and the first is recognised as stale.
+//! A deadline that moves later is noticed when its entry fires. One that moves earlier gets a second entry; the first, which
+//! nobody can take out of the wheel, is remembered and serves the next deadline that is not before it.
 
 use super::Endpoint;
 use crate::{
@@ -30,31 +30,87 @@ pub(super) enum Timer {
     Stream(u32),
 }
 
-/// When the newest entry of one purpose fires, if there is one; every other entry of it is stale.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Alarm(Option<u64>);
+/// The wheel, and how often it was full.
+#[derive(Debug)]
+pub(super) struct Timers {
+    wheel: Wheel<Timer>,
+    refused: u64,
+}
+
+impl Timers {
+    pub(super) fn new(now_ns: u64, max_entries: usize) -> Self {
+        Self { wheel: Wheel::new(now_ns, max_entries), refused: 0 }
+    }
+
+    /// Returns whether there was room.
+    pub(super) fn insert(&mut self, at_ns: u64, timer: Timer) -> bool {
+        let inserted = self.wheel.insert(at_ns, timer).is_ok();
+        self.refused = self.refused.saturating_add(u64::from(!inserted));
+        inserted
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<u64> {
+        self.wheel.next_expiry()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.wheel.len()
+    }
+
+    /// Insertions that a full wheel refused; for audits.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+/// No entry.
+const NONE: u64 = u64::MAX;
+
+/// The entries of one purpose that stand in the wheel: when the first of them fires, and when another, later one does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alarm {
+    near_ns: u64,
+    far_ns: u64,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self { near_ns: NONE, far_ns: NONE }
+    }
+}
 
 impl Alarm {
     pub(super) fn at_ns(self) -> Option<u64> {
-        self.0
+        (self.near_ns != NONE).then_some(self.near_ns)
     }
 
-    /// Fires by `at_ns` at the latest. Returns whether it will: a full wheel leaves it unarmed, and the next event of its
+    /// Fires by `at_ns` at the latest. Returns whether it will: a full wheel leaves it as it was, and the next event of its
     /// purpose tries again.
-    pub(super) fn arm(&mut self, timers: &mut Wheel<Timer>, at_ns: u64, timer: Timer) -> bool {
-        if self.0.is_none_or(|armed| at_ns < armed) {
-            self.0 = timers.insert(at_ns, timer).is_ok().then_some(at_ns);
+    pub(super) fn arm(&mut self, timers: &mut Timers, at_ns: u64, timer: Timer) -> bool {
+        if self.near_ns <= at_ns {
+            return true;
         }
-        self.0.is_some()
+        if !timers.insert(at_ns, timer) {
+            return false;
+        }
+        // Of three, the one in the middle is forgotten: it fires soon, and in vain.
+        if self.far_ns == NONE {
+            self.far_ns = self.near_ns;
+        }
+        self.near_ns = at_ns;
+        true
     }
 
-    /// Whether the entry of `at_ns` is the newest. Then none is left.
+    /// Whether the entry of `at_ns` is the first of them. Then the other one is.
     pub(super) fn fires(&mut self, at_ns: u64) -> bool {
-        let newest = self.0 == Some(at_ns);
-        if newest {
-            self.0 = None;
+        let first = self.near_ns == at_ns;
+        if first {
+            *self = Self { near_ns: self.far_ns, far_ns: NONE };
+        } else if self.far_ns == at_ns {
+            // Within a tick the wheel is first in, first out.
+            self.far_ns = NONE;
         }
-        newest
+        first
     }
 }
 
@@ -103,7 +159,7 @@ impl Endpoint {
     }
 
     pub(super) fn run_timers(&mut self, now_ns: u64) {
-        while let Some(Due { at_ns, value }) = self.timers.pop(now_ns) {
+        while let Some(Due { at_ns, value }) = self.timers.wheel.pop(now_ns) {
             match value {
                 Timer::Loss(key) => self.on_loss_timer(key, at_ns, now_ns),
                 Timer::Pto(key) => self.on_pto_timer(key, at_ns, now_ns),
@@ -223,5 +279,46 @@ impl Endpoint {
             }
         }
         self.make_ready(key, now_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fires what is due, and says how often that was news.
+    fn run(timers: &mut Timers, alarm: &mut Alarm, now_ns: u64) -> usize {
+        std::iter::from_fn(|| timers.wheel.pop(now_ns)).filter(|due| alarm.fires(due.at_ns)).count()
+    }
+
+    #[test]
+    fn the_far_entry_serves_what_comes_after_the_near_one() {
+        let (mut timers, mut alarm) = (Timers::new(0, 100), Alarm::default());
+        for round in 1..=1_000 {
+            assert!(alarm.arm(&mut timers, 10_000_000, Timer::Stream(0)));
+            assert!(alarm.arm(&mut timers, round * 2_000, Timer::Stream(0)));
+            assert_eq!((timers.len(), alarm.at_ns()), (2, Some(round * 2_000)));
+            assert_eq!(run(&mut timers, &mut alarm, round * 2_000), 1);
+        }
+        assert_eq!((run(&mut timers, &mut alarm, 10_000_000), alarm.at_ns(), timers.len()), (1, None, 0));
+    }
+
+    /// Within a tick the far one may come first; it must not be waited for when it is gone.
+    #[test]
+    fn two_entries_in_a_tick() {
+        let (mut timers, mut alarm) = (Timers::new(0, 100), Alarm::default());
+        assert!(alarm.arm(&mut timers, 1_023, Timer::Stream(0)));
+        assert!(alarm.arm(&mut timers, 1_000, Timer::Stream(0)));
+        assert_eq!((run(&mut timers, &mut alarm, 2_000), alarm.at_ns(), timers.len()), (1, None, 0));
+        assert!(alarm.arm(&mut timers, 3_000, Timer::Stream(0)));
+        assert_eq!(timers.len(), 1);
+    }
+
+    #[test]
+    fn a_full_wheel_is_counted_and_leaves_the_alarm_as_it_was() {
+        let (mut timers, mut alarm) = (Timers::new(0, 1), Alarm::default());
+        assert!(alarm.arm(&mut timers, 2_000, Timer::Stream(0)));
+        assert!(!alarm.arm(&mut timers, 1_000, Timer::Stream(0)));
+        assert_eq!((timers.refused(), alarm.at_ns()), (1, Some(2_000)));
     }
 }

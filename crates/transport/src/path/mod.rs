@@ -24,6 +24,7 @@ use ecn::EcnValidation;
 use life::Life;
 use paceline_handshake::Established;
 use paceline_pacer::{Controller, Pacer};
+use paceline_pool::{Account, buffer_bytes};
 use paceline_wire::{CredentialId, PathSecret};
 use recovery::Recovery;
 use schedule::Schedule;
@@ -36,10 +37,10 @@ use std::{
 use tally::Tally;
 use validation::Address;
 
-/// A path may hold this share of the pool in unacknowledged packets, so that a dead peer is backpressure on itself only.
+/// A path may hold this share of the pool in descriptors of unacknowledged packets, so that a dead peer is backpressure on itself only.
 const POOL_SHARE: usize = 4;
 /// … but always this much, bytes.
-const MIN_HELD: u64 = 64 << 10;
+const MIN_HELD: usize = 64 << 10;
 /// Key ids between the oldest stream without an authentic answer and the next one; the peer's window is 896.
 const MAX_UNANSWERED: u64 = 768;
 /// The same where both sides keep 65,536 ids (feature bit 0 of the handshake).
@@ -130,8 +131,8 @@ pub(crate) struct Path {
     pub(crate) active: bool,
     /// Bytes of stream data in the wheel or at the socket.
     pub(crate) scheduled_bytes: u64,
-    /// Bytes of packets retained until acknowledged.
-    pub(crate) held_bytes: u64,
+    /// Every descriptor of stream data, from sealing until it is home: a message of 64 bytes keeps 2 KiB.
+    pub(crate) account: Arc<Account>,
     pub(crate) recovery: Recovery,
     pub(crate) loss_timer: Alarm,
     pub(crate) pto_timer: Alarm,
@@ -152,6 +153,7 @@ impl Path {
         life: Life,
         config: &Config,
         seed: u64,
+        account: Arc<Account>,
     ) -> Self {
         let remote = established.remote;
         let own = if remote.is_ipv4() { config.max_datagram_v4 } else { config.max_datagram_v6 };
@@ -199,7 +201,7 @@ impl Path {
             schedule_granted: 0,
             active: false,
             scheduled_bytes: 0,
-            held_bytes: 0,
+            account,
             recovery: Recovery::default(),
             loss_timer: Alarm::default(),
             pto_timer: Alarm::default(),
@@ -346,10 +348,10 @@ impl Path {
         self.controller.bytes_in_flight() == 0 && self.scheduled_bytes == 0
     }
 
-    /// Whether another `bytes` may be retained.
-    pub(crate) fn may_hold(&self, bytes: u64, pool_bytes: usize) -> bool {
-        let share = (pool_bytes / POOL_SHARE) as u64;
-        self.held_bytes.saturating_add(bytes) <= share.max(MIN_HELD)
+    /// Whether a descriptor for another `len` bytes may be held.
+    pub(crate) fn may_hold(&self, len: usize, pool_bytes: usize) -> bool {
+        let share = (pool_bytes / POOL_SHARE).max(MIN_HELD);
+        self.account.lent_bytes().saturating_add(buffer_bytes(len)) <= share
     }
 
     /// `generation` tells it from others in its slot.

@@ -42,10 +42,10 @@ pub(crate) fn make_burst(
     let packets = packets.min(usize::try_from(fresh(keys)).unwrap_or(usize::MAX));
     skip_a_number(stream, path, entropy);
     let Some(plan) = Plan::new(stream, path, packets) else { return Turn::Nothing };
-    if !path.may_hold(plan.bytes as u64, pool_bytes) {
+    if !path.may_hold(plan.bytes, pool_bytes) {
         return Turn::Pool;
     }
-    let Ok(unfilled) = pool.take(plan.bytes, Purpose::Data) else { return Turn::Pool };
+    let Ok(unfilled) = pool.take_on(&path.account, plan.bytes, Purpose::Data) else { return Turn::Pool };
     plan.seal(stream, unfilled, std::mem::take(infos))
 }
 

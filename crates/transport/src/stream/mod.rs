@@ -127,8 +127,6 @@ pub(crate) struct Stream {
     pub(crate) blocked_probes: u32,
     /// On the worker's list of streams that owe an acknowledgement.
     pub(crate) control_listed: bool,
-    /// What of `send.held_bytes` the path has been charged.
-    pub(crate) held_charged: u64,
     /// The close that ended it here, for time-wait.
     pub(crate) closed_with: Option<Close>,
     pub(crate) news: News,
@@ -207,7 +205,6 @@ impl Stream {
             next_probe_ns: u64::MAX,
             blocked_probes: 0,
             control_listed: false,
-            held_charged: 0,
             closed_with: None,
             news: News::default(),
             update: None,

@@ -60,15 +60,15 @@ pub(crate) fn retransmit_if_room(
 
 /// Sends the oldest lost packet again: as a patched copy, or, where the path has become too narrow for it, sealed anew in pieces.
 fn make_again(stream: &mut Stream, path: &Path, pool: &Arc<Pool>, kind: Kind, infos: Vec<Info>) -> Turn {
-    if stream.send.lost.front().is_some_and(|lost| lost.retained.len > path.mtu) {
-        return make_resealed(stream, path, pool, kind, infos);
+    let Some(lost) = stream.send.lost.front() else { return Turn::Nothing };
+    // What brings as much home as it takes is never refused, nor is the one packet whose acknowledgement a quiet path needs to go on:
+    // or copies that were lost again would hold all there is for good.
+    let needed = !lost.retained.filled.is_shared() || path.is_quiet();
+    let purpose = if needed { Purpose::Control } else { Purpose::Retransmission };
+    if lost.retained.len > path.mtu {
+        return make_resealed(stream, path, pool, purpose, kind, infos);
     }
-    make_retransmission(stream, pool, kind, infos)
-}
-
-/// Space for one packet, from the reserve: retransmissions and probes stay possible when data has taken everything else.
-pub(super) fn packet_space(pool: &Arc<Pool>, len: usize) -> Option<paceline_pool::Unfilled> {
-    pool.take(len, Purpose::Reserved).ok()
+    make_retransmission(stream, path, pool, purpose, kind, infos)
 }
 
 pub(crate) fn make_probe(
@@ -81,15 +81,24 @@ pub(crate) fn make_probe(
     let closing = matches!(stream.phase, Phase::Closing { .. });
     // To an unproven address only the smallest probe: its acknowledgement proves the address.
     if !closing && path.address.is_validated() && !std::mem::take(&mut stream.small_probe) {
+        // Without memory for a copy an empty probe asks just as well.
         if stream.send.next_lost().is_some() {
-            stream.probes_owed = 0;
-            return make_again(stream, path, pool, Kind::Probe, infos);
-        }
-        if copy_first(stream) {
-            stream.probes_owed = 0;
-            let made = make_again(stream, path, pool, Kind::Probe, infos);
-            note_probe(stream, path, &made);
-            return made;
+            match make_again(stream, path, pool, Kind::Probe, std::mem::take(&mut infos)) {
+                Turn::Pool => {}
+                turn => {
+                    stream.probes_owed = 0;
+                    return turn;
+                }
+            }
+        } else if copy_first(stream) {
+            match make_again(stream, path, pool, Kind::Probe, std::mem::take(&mut infos)) {
+                Turn::Pool => stream.send.pop_lost(),
+                turn => {
+                    stream.probes_owed = 0;
+                    note_probe(stream, path, &turn);
+                    return turn;
+                }
+            }
         }
         let mtu = u64::from(path.mtu);
         if stream.has_new_data()
@@ -108,7 +117,7 @@ pub(crate) fn make_probe(
             }
         }
     }
-    let made = make_empty_probe(stream, pool, infos);
+    let made = make_empty_probe(stream, path, pool, infos);
     note_probe(stream, path, &made);
     made
 }
@@ -162,7 +171,7 @@ pub(crate) fn header(
     })
 }
 
-fn make_empty_probe(stream: &mut Stream, pool: &Arc<Pool>, mut infos: Vec<Info>) -> Turn {
+fn make_empty_probe(stream: &mut Stream, path: &Path, pool: &Arc<Pool>, mut infos: Vec<Info>) -> Turn {
     let number = stream.send.next_recovery;
     let sealed_all = stream.send.buffer.is_empty();
     // A close gives up what was written: the end it leaves is not the stream's.
@@ -182,7 +191,9 @@ fn make_empty_probe(stream: &mut Stream, pool: &Arc<Pool>, mut infos: Vec<Info>)
         *attempts = attempts.saturating_add(1);
     }
     let frames_len = writer.len();
-    let Some(mut unfilled) = packet_space(pool, PROBE_BYTES) else { return Turn::Pool };
+    let Ok(mut unfilled) = pool.take_on(&path.account, PROBE_BYTES, Purpose::Control) else {
+        return Turn::Pool;
+    };
     let frames = frames.get(..frames_len).unwrap_or(&[]);
     let Ok(len) = stream::probe(&header, frames, &keys.control_seal, unfilled.buffer()) else {
         return Turn::Nothing;
@@ -220,7 +231,9 @@ fn make_empty_probe(stream: &mut Stream, pool: &Arc<Pool>, mut infos: Vec<Info>)
 /// Copies the oldest lost packet into a descriptor of its own and patches it; its old descriptor is let go.
 pub(crate) fn make_retransmission(
     stream: &mut Stream,
+    path: &Path,
     pool: &Arc<Pool>,
+    purpose: Purpose,
     kind: Kind,
     mut infos: Vec<Info>,
 ) -> Turn {
@@ -228,7 +241,7 @@ pub(crate) fn make_retransmission(
     let next_recovery = stream.send.next_recovery;
     let Some(lost) = stream.send.lost.front() else { return Turn::Nothing };
     let len = usize::from(lost.retained.len);
-    let Some(mut unfilled) = packet_space(pool, len) else { return Turn::Pool };
+    let Ok(mut unfilled) = pool.take_on(&path.account, len, purpose) else { return Turn::Pool };
     let Some(out) = unfilled.buffer().get_mut(..len) else { return Turn::Pool };
     let source = lost.retained.bytes();
     if source.len() != len {

@@ -4,14 +4,14 @@
 use super::{
     Stream,
     burst::PAYLOAD_ALIGN,
-    packets::{Made, Turn, header, packet_space},
+    packets::{Made, Turn, header},
 };
 use crate::{
     error::Failure,
     path::Path,
     transmission::{Info, Kind, Space},
 };
-use paceline_pool::{Pool, Segments};
+use paceline_pool::{Pool, Purpose, Segments};
 use paceline_wire::{TAG_LEN, packet::stream};
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ pub(super) fn make_resealed(
     stream: &mut Stream,
     path: &Path,
     pool: &Arc<Pool>,
+    purpose: Purpose,
     kind: Kind,
     mut infos: Vec<Info>,
 ) -> Turn {
@@ -57,7 +58,7 @@ pub(super) fn make_resealed(
         return Turn::Failed(Failure::KeyLimit);
     }
     let bytes = layout.packet_len(piece).saturating_mul(pieces);
-    let Some(mut unfilled) = packet_space(pool, bytes) else { return Turn::Pool };
+    let Ok(mut unfilled) = pool.take_on(&path.account, bytes, purpose) else { return Turn::Pool };
     let buffer = unfilled.buffer();
     let mut written = 0usize;
     for index in 0..pieces {

@@ -205,7 +205,7 @@ impl Wire {
                 hub.lost += 1;
                 continue;
             }
-            let Ok(mut unfilled) = self.pool.take(packet.len(), Purpose::Reserved) else { continue };
+            let Ok(mut unfilled) = self.pool.take(packet.len(), Purpose::Receive) else { continue };
             unfilled.buffer()[..packet.len()].copy_from_slice(packet);
             let segments = Segments::new(unfilled.fill(packet.len()), packet.len());
             hub.queues[to].push_back((at_ns, received(segments)));

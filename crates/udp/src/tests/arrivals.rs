@@ -8,6 +8,7 @@ over_every_link!(
     ecn_arrives,
     a_wildcard_answers_from_the_address_asked,
     errors_of_other_datagrams_do_not_end_receiving,
+    whoever_else_takes_all_there_is_leaves_receiving_its_descriptor,
     an_exhausted_pool_leaves_datagrams_in_the_kernel,
     a_broken_socket_does_not_spin,
 );
@@ -68,11 +69,23 @@ fn errors_of_other_datagrams_do_not_end_receiving<L: Bind>() {
     assert!(to.socket.receive(1).is_none());
 }
 
+fn whoever_else_takes_all_there_is_leaves_receiving_its_descriptor<L: Bind>() {
+    let mut from = End::<L>::new(&options(V4));
+    let mut to = End::<L>::new(&options(V4));
+    let hoarded: Vec<_> = std::iter::from_fn(|| to.pool.take(1, Purpose::Control).ok()).collect();
+    assert!(!hoarded.is_empty());
+    for _ in 0..3 {
+        from.send_all(vec![Maker::new(&from.pool).burst(to.address, 1000, 1000)]);
+        assert_eq!(to.arrival(1).segments.total_len(), 1000);
+    }
+    assert_eq!(to.counters().starved, 0);
+}
+
 fn an_exhausted_pool_leaves_datagrams_in_the_kernel<L: Bind>() {
     let mut from = End::<L>::new(&options(V4));
     let mut to = End::<L>::new(&options(V4));
     from.send_all(vec![Maker::new(&from.pool).burst(to.address, 100, 100)]);
-    let hoarded: Vec<_> = std::iter::from_fn(|| to.pool.take(64 << 10, Purpose::Reserved).ok()).collect();
+    let hoarded: Vec<_> = std::iter::from_fn(|| to.pool.take(64 << 10, Purpose::Receive).ok()).collect();
     assert!(!hoarded.is_empty());
     assert!(to.socket.receive(10).is_none());
     assert_eq!(to.counters().starved, 1);

@@ -64,7 +64,7 @@ impl Environment for Wire {
 
     fn receive(&mut self, now_ns: u64) -> Option<Received> {
         let bytes = self.inbox.pop_front()?;
-        let mut unfilled = self.pool.take(bytes.len(), Purpose::Reserved).unwrap();
+        let mut unfilled = self.pool.take(bytes.len(), Purpose::Receive).unwrap();
         unfilled.buffer()[..bytes.len()].copy_from_slice(&bytes);
         let segments = Segments::new(unfilled.fill(bytes.len()), bytes.len());
         Some(Received { remote: self.other, local: None, ecn: Ecn::Ect0, segments, at_ns: now_ns })

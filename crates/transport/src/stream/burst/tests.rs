@@ -20,7 +20,7 @@ fn secret(role: Role) -> Arc<PathSecret> {
     Arc::new(PathSecret::new(std::array::from_fn(|at| at as u8), Suite::Aes128GcmSha256, role))
 }
 
-fn path() -> Path {
+fn path(pool: &Arc<Pool>) -> Path {
     let secret = secret(Role::Client);
     let established = Established {
         credential_id: *secret.id(),
@@ -42,7 +42,7 @@ fn path() -> Path {
     };
     let config = Config::default();
     let life = Life::new([1; 16], true, config.idle_timeout_ns, &config.handshakes, 0, 0);
-    Path::new(1, &established, established.remote, life, &config, 7)
+    Path::new(1, &established, established.remote, life, &config, 7, pool.account())
 }
 
 /// A stream whose next packet has this number and offset, with everything before sealed long ago.
@@ -64,8 +64,8 @@ fn stream(path: &Path, number: u64, offset: u64, data: &Bytes, finish: bool) -> 
 
 /// Seals 64 packets of new data from there and opens each as the peer does.
 fn check(number: u64, offset: u64, announce: bool, finish: bool) {
-    let path = path();
     let pool = Pool::new(PoolConfig { capacity_bytes: 1 << 20, reserve_bytes: 0 }).unwrap();
+    let path = path(&pool);
     let data: Bytes =
         (0..if finish { 50_000_u64 } else { 200_000 }).map(|at| (at % 251) as u8).collect::<Vec<_>>().into();
     let mut stream = stream(&path, number, offset, &data, finish);
