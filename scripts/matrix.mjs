@@ -53,7 +53,7 @@ async function suite(major) {
   const fine = code === 0 && failed === 0 && passed > 0
   const seconds = ((performance.now() - begin) / 1000).toFixed(0)
   const line = `${fine ? 'ok  ' : 'FAIL'} ${version.trim().padEnd(9)} ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds} s)`
-  return { fine, text: fine ? `${line}\n` : `${line}\n${saidAgain(tap, output, Infinity)}` }
+  return { fine, text: fine ? `${line}\n` : `${line}\n${saidAgain(tap.failures, output, Infinity)}` }
 }
 
 let failed = 0

@@ -4,4 +4,4 @@ export class TapReader {
   write: (text: string) => void
 }
 export function plain(text: string): string
-export function saidAgain(tap: TapReader | undefined, output: string, most?: number): string
+export function saidAgain(failures: readonly string[], output: string, most?: number): string

@@ -50,8 +50,8 @@ export const plain = (text) => text.replace(/\x1b\[[\d;?]*[A-Za-z]/g, '')
 /** Of what fails, the last lines say why. It is repeated at the very end, which is all that some CI systems keep of a long run. */
 const SAID_AGAIN = { lines: 80, columns: 400 }
 
-/** Why something failed: what its TAP says of the tests that did, at most so many lines of it, else its last lines. */
-export function saidAgain(tap, output, most = SAID_AGAIN.lines) {
-  const lines = tap && tap.failures.length > 0 ? tap.failures.slice(-most) : output.trimEnd().split('\n').slice(-SAID_AGAIN.lines)
+/** Why something failed: what is told of the tests that did, at most so many lines of it, else the last lines of all. */
+export function saidAgain(failures, output, most = SAID_AGAIN.lines) {
+  const lines = failures.length > 0 ? failures.slice(-most) : output.trimEnd().split('\n').slice(-SAID_AGAIN.lines)
   return lines.map((line) => `  ${plain(line).slice(0, SAID_AGAIN.columns)}\n`).join('')
 }

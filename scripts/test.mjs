@@ -21,6 +21,9 @@ function tally(code, counts) {
   return { passed, failed: failed === 0 && code !== 0 ? 1 : failed, skipped }
 }
 
+/** Matches no line. */
+const NOTHING = /(?!)/g
+
 const sumOf = (output, pattern) => [...output.matchAll(pattern)].reduce((sum, match) => sum + Number(match[1]), 0)
 
 function countNextest(code, output) {
@@ -111,7 +114,7 @@ const steps = [
     count: countCargoTest,
   },
   // Streams to and from s2n-quic-dc, in a workspace of its own.
-  { name: 'interop', command: node('scripts/interop.mjs', '--json'), count: countInterop },
+  { name: 'interop', command: node('scripts/interop.mjs', '--json'), count: countInterop, failures: /^FAILED .*$/gm },
   {
     name: 'boundary',
     command: [process.execPath, ['--expose-gc', '--test', '--test-reporter=tap', ...['boundary', 'teardown', 'transfer'].map((name) => `crates/node/tests/${name}.test.cjs`)]],
@@ -151,9 +154,14 @@ for (const step of chosen) {
   if (error !== undefined) notes.push(`${step.name}: cannot run ${step.command[0]}: ${error.message}`)
   const counts = step.count(code, plain(output))
   for (const key of Object.keys(total)) total[key] += counts[key]
-  if (counts.failed > 0) notes.push(`failed ${step.name}`, saidAgain(tap, output))
   if (counts.skipped > 0) notes.push(...skipReasons(step.name, plain(output), counts.skipped))
   print(`${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped (${((performance.now() - begin) / 1000).toFixed(1)} s)\n`)
+  if (counts.failed > 0) {
+    const why = saidAgain(tap?.failures ?? plain(output).match(step.failures ?? NOTHING) ?? [], output)
+    notes.push(`failed ${step.name}`, why)
+    // Beside the line that counts, too: of a long run, some CI systems keep what is around it.
+    print(why)
+  }
 }
 
 /** A skipped ava test says why in its title. */

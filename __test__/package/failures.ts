@@ -14,9 +14,9 @@ test('a line a test, and all there is about a failed one, in whatever pieces it 
     for (let at = 0, text = TAP.join('\n'); at < text.length; at += size) tap.write(text.slice(at, at + size))
     t.is(printed.slice(0, printed.indexOf('- left')), '✔ fine\n    ℹ a note\n✘ broken\n      ---\n        name: AssertionError\n        message: why\n      ...\n')
     t.deepEqual(tap.failures.map((line) => line.trim()), ['✘ broken', '---', 'name: AssertionError', 'message: why', '...'])
-    t.is(saidAgain(tap, '', 2), '          message: why\n        ...\n')
+    t.is(saidAgain(tap.failures, '', 2), '          message: why\n        ...\n')
   }
-  t.is(saidAgain(undefined, `${'line\n'.repeat(100)}last\n`).split('\n').length, 81, 'where no test failed, the last lines')
+  t.is(saidAgain([], `${'line\n'.repeat(100)}last\n`).split('\n').length, 81, 'where no test failed, the last lines')
 })
 
 test('the matrix says why a test failed', async (t) => {

@@ -29,8 +29,6 @@ pub(crate) const COPIES: usize = 5;
 pub(crate) const ANSWER: Duration = Duration::from_millis(250);
 /// And this long whatever comes in the end, on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
-/// What a scheduler may do to one thread and not to another; an answer that is out by then is there.
-const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) const UP: usize = 1_000_000;
 pub(crate) const DOWN: usize = 300_000;
 
@@ -191,6 +189,7 @@ impl Scene {
         first: &[u8],
         wait: Duration,
     ) -> Result<([usize; 3], usize), String> {
+        self.all_sent()?;
         let before = self.sent();
         let received = self.ours.stats().packets_received;
         let from_client = self.client_packets();
@@ -217,9 +216,29 @@ impl Scene {
             }
             self.pass(Duration::from_millis(1));
         };
-        self.pass(PAUSE);
+        self.all_sent()?;
         let after = self.sent();
         Ok((std::array::from_fn(|at| after[at] - before[at]), client))
+    }
+
+    /// All packets that our server sent, when none of them is on its way any more.
+    fn all_sent(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        let begin = Instant::now();
+        loop {
+            self.listen();
+            let mut packets = self.front.tape().map(|tape| tape.all(Way::Back)).unwrap_or_default();
+            packets.extend(self.home.tape().map(|tape| tape.all(Way::There)).unwrap_or_default());
+            packets.extend_from_slice(&self.strangers_mail);
+            let seen: u64 = packets.iter().map(|packet| packet.len() as u64).sum();
+            let sent = self.ours.stats().bytes_sent;
+            if seen == sent {
+                return Ok(packets);
+            }
+            if begin.elapsed() > LONG {
+                return Err(format!("our server sent {sent} bytes, {seen} were seen"));
+            }
+            self.pass(Duration::from_millis(1));
+        }
     }
 
     /// Nothing was accepted, every packet of our server's was seen, and no number of a key has two.
@@ -227,15 +246,7 @@ impl Scene {
         if self.ours.flows.len() != 1 {
             return Err(format!("our server accepted {} streams", self.ours.flows.len()));
         }
-        self.listen();
-        let mut packets = self.front.tape().map(|tape| tape.all(Way::Back)).unwrap_or_default();
-        packets.extend(self.home.tape().map(|tape| tape.all(Way::There)).unwrap_or_default());
-        packets.append(&mut self.strangers_mail);
-        let seen: u64 = packets.iter().map(|packet| packet.len() as u64).sum();
-        let sent = self.ours.stats().bytes_sent;
-        if seen != sent {
-            return Err(format!("our server sent {sent} bytes, {seen} were seen"));
-        }
+        let packets = self.all_sent()?;
         let mut nonces = Nonces::new(PathSecret::new(self.export, self.suite, self.role), Opener::Remote);
         for packet in &packets {
             nonces.add(packet)?;
