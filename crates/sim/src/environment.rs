@@ -54,6 +54,8 @@ pub struct SimEnvironment {
     pub(crate) offered: u32,
     /// The socket is full until then, virtual time.
     pub(crate) writable_ns: Option<u64>,
+    /// Datagrams of stream data that the worker handed over, whatever became of them.
+    pub(crate) handed: u64,
     /// Chance that a receive fails, and until when.
     pub(crate) receive_faults: Option<(u32, u64)>,
     /// Mail is left alone until then, virtual time.
@@ -83,6 +85,7 @@ impl SimEnvironment {
             send_faults: None,
             offered: 0,
             writable_ns: None,
+            handed: 0,
             receive_faults: None,
             receive_retry_ns: 0,
         }
@@ -194,6 +197,9 @@ impl Environment for SimEnvironment {
                 Some(SendFault::Os(_)) | None => {}
             }
             let Some(transmission) = due.pop_front() else { break };
+            if transmission.kind.is_stream_data() {
+                self.handed += transmission.segments.count() as u64;
+            }
             if let Some(SendFault::Os(errno)) = fault {
                 self.fail(wires, transmission, SendError::Os(errno));
             } else if too_large > 0 {

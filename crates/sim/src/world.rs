@@ -157,6 +157,11 @@ impl World {
         self.nodes[node.0].worker.audit()
     }
 
+    /// Datagrams of stream data that a worker has handed to its environment.
+    pub fn handed(&self, node: NodeId) -> u64 {
+        self.nodes[node.0].worker.environment().handed
+    }
+
     /// Where a node listens.
     pub fn address(&self, node: NodeId) -> SocketAddr {
         address_of(node.0)

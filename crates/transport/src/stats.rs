@@ -86,6 +86,8 @@ pub struct EndpointStats {
     pub failed: u64,
     /// Of `transmissions`: taken out of the wheel unsent.
     pub cancelled: u64,
+    /// Their packets.
+    pub packets_cancelled: u64,
     /// Transmissions of priority 0 put into the wheel: acknowledgements, handshakes.
     pub control_transmissions: u64,
     /// UDP payload bytes handed to the network.

@@ -1,16 +1,19 @@
 //! The seed's work items as they are decided in ARCHITECTURE.md, each by its number. Items 3, 7 and 8 are invariants of every
-//! simulated world; item 9 is in `sim`'s own tests, item 13 in `allocations.rs`, item 14 on real sockets in `udp`.
+//! simulated world; item 9 is in `sim`'s own tests, item 13 in `allocations.rs`, too, item 14 on real sockets in `udp`.
 
 mod support;
 
 use paceline_transport::{
-    Algorithm, Backpressure, Config, Failure, Kind, MS, SECOND, SendError, app::Command, pool::Purpose,
+    Algorithm, Backpressure, Config, Failure, Info, Kind, MS, SECOND, SendError, app::Command, pool::Purpose,
 };
 use paceline_wire::{
     frame::{Frame, Frames},
     packet::control,
 };
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 use support::{A, B, Call, OTHER_PEER, World};
 
 const STREAM: u32 = 1;
@@ -702,6 +705,58 @@ fn item_12_a_third_environment_touches_no_transport_file() {
     assert!(
         world.nodes[B].streams.values().all(|heard| heard.ended && heard.closed && heard.read == 3 << 20)
     );
+    world.go_home();
+}
+
+/// Item 13: of one burst, two packets are lost. They alone leave again, each by itself; the others are acknowledged meanwhile.
+#[test]
+fn item_13_each_packet_of_a_burst_has_its_own_fate() {
+    const BYTES: u64 = 60_000;
+    const DELAY: u64 = 5 * MS;
+    const UNLUCKY: [usize; 2] = [1, 3];
+    let mut world = World::connected(DELAY, &Config::default(), None);
+    let burst = Rc::new(RefCell::new(Vec::new()));
+    let chosen = Rc::clone(&burst);
+    world.hub.borrow_mut().loses[A] = Some(Box::new(move |transmission, index| {
+        let mut burst = chosen.borrow_mut();
+        if burst.is_empty() && transmission.kind == Kind::Data && transmission.infos.len() >= 8 {
+            *burst = transmission.infos.to_vec();
+        }
+        let first = burst.first().map(|info: &Info| info.number);
+        let of_it =
+            transmission.infos.first().map(|info| info.number) == first && transmission.kind == Kind::Data;
+        of_it && UNLUCKY.contains(&index)
+    }));
+    world.watch();
+    world.open(STREAM, 3);
+    world.write(STREAM, 0, BYTES);
+    world.command(A, Command::Finish(STREAM));
+    let end = world.now_ns + SECOND;
+    assert!(world.run_until(end, |world| world.stats(A).packets_retransmitted == 2));
+    // The first news of the burst acknowledges all of its packets but these two.
+    let infos = burst.borrow().clone();
+    let others = infos.iter().enumerate().filter(|(index, _)| !UNLUCKY.contains(index));
+    let others: u64 = others.map(|(_, info)| u64::from(info.packet_len)).sum();
+    assert_eq!(world.stats(A).bytes_acknowledged, others);
+    let fin_acknowledged =
+        |world: &World| world.nodes[A].streams.get(&STREAM).is_some_and(|heard| heard.fin_acknowledged);
+    assert!(world.run_until(end, fin_acknowledged), "{:?}", world.stats(A));
+    let seen: Vec<_> =
+        world.seen().into_iter().filter(|seen| seen.node == A && seen.stream == STREAM).collect();
+    let again: Vec<_> =
+        seen.iter().filter(|seen| matches!(seen.kind, Kind::Retransmission | Kind::Probe)).collect();
+    let offsets: Vec<u64> =
+        again.iter().flat_map(|seen| seen.packets.iter().map(|packet| packet.1)).collect();
+    assert_eq!(offsets, UNLUCKY.map(|index| infos[index].stream_offset), "{again:?}");
+    assert!(again.iter().all(|seen| seen.kind == Kind::Retransmission && seen.packets.len() == 1));
+    let stats = world.stats(A);
+    assert_eq!((stats.packets_lost, stats.packets_retransmitted), (2, 2));
+    // Round trips and the end come from ACKs, not from the verdicts of bursts.
+    let rtt = world.path(A).smoothed_rtt_ns;
+    assert!((2 * DELAY..3 * DELAY).contains(&rtt), "{rtt}");
+    let last = seen.iter().rfind(|seen| seen.kind == Kind::Data).map(|seen| seen.at_ns);
+    assert!(last.is_some_and(|at_ns| world.now_ns >= at_ns + 2 * DELAY), "{last:?}");
+    run_until_read(&mut world, BYTES);
     world.go_home();
 }
 

@@ -62,12 +62,18 @@ impl Figures {
     pub(super) fn audit(&mut self, world: &World, node: NodeId) -> Result<(u64, u64), String> {
         let audit = world.audit(node);
         let stats = world.stats(node).endpoint;
-        self.check(node, &audit, &stats)
+        self.check(node, &audit, &stats, world.handed(node))
             .map_err(|what| format!("node {}: {what}", node.index()))
             .map(|checked| (checked, audit.wheel_len as u64))
     }
 
-    fn check(&mut self, node: NodeId, audit: &Audit, stats: &EndpointStats) -> Result<u64, String> {
+    fn check(
+        &mut self,
+        node: NodeId,
+        audit: &Audit,
+        stats: &EndpointStats,
+        handed: u64,
+    ) -> Result<u64, String> {
         same("streams", audit.streams_counted, audit.streams_len as u64)?;
         same("named streams", audit.streams_named, audit.streams_len)?;
         same("window budget", audit.window_budget_left, audit.window_budget_recomputed)?;
@@ -87,6 +93,9 @@ impl Figures {
         let open = stats.transmissions - stats.sent - stats.failed - stats.cancelled;
         let waiting: u64 = audit.streams.iter().map(|stream| u64::from(stream.pending_recomputed)).sum();
         same("transmissions without a verdict", open, waiting)?;
+        // Packet by packet, too: sealed, and neither cancelled nor handed to the environment.
+        let sealed = stats.packets - stats.packets_cancelled;
+        same("packets in the wheel", sealed, audit.packets_waiting + handed)?;
         // A worker that sleeps past what it has to do is late without anybody noticing: streams recover, slowly.
         let wakes = [
             ("next departure", audit.next_departure_ns, audit.next_departure_recomputed),
@@ -104,7 +113,7 @@ impl Figures {
         for stream in &audit.streams {
             check_stream(stream, max_in_flight).map_err(|what| format!("stream {}: {what}", stream.id))?;
         }
-        Ok(13 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
+        Ok(14 + 7 * audit.paths.len() as u64 + 8 * audit.streams.len() as u64)
     }
 
     fn check_path(&mut self, node: NodeId, path: &PathAudit) -> Result<(), String> {

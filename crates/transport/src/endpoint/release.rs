@@ -278,7 +278,11 @@ impl Endpoint {
                 }
             }
             Outcome::Failed { .. } if data => count(&mut stats.failed),
-            Outcome::Cancelled if data => count(&mut stats.cancelled),
+            Outcome::Cancelled if data => {
+                count(&mut stats.cancelled);
+                let packets = transmission.infos.len() as u64;
+                stats.packets_cancelled = stats.packets_cancelled.saturating_add(packets);
+            }
             Outcome::Failed { .. } | Outcome::Cancelled => {}
         }
     }
