@@ -22,10 +22,17 @@ async function receiver(port) {
   return { child, port: own, bound: bound - performance.timeOrigin }
 }
 
-/** A port that the system gives nobody who asks for any: it is still free when the next receiver wants it. */
+const given = new Set()
+
+/**
+ * A port that the system gives nobody who asks for any, and nobody else had here: it is still free when the next receiver
+ * wants it, and until then nobody answers there who knows the secret.
+ */
 async function quietPort() {
   for (;;) {
     const port = 10_000 + Math.floor(Math.random() * 20_000)
+    if (given.has(port)) continue
+    given.add(port)
     const socket = createSocket('udp4')
     const isFree = await new Promise((resolve) => socket.once('error', () => resolve(false)).bind(port, '127.0.0.1', () => resolve(true)))
     await new Promise((resolve) => socket.close(resolve))
@@ -57,7 +64,7 @@ const TRIES = 3
 
 async function killed(time = 1) {
   const sender = await Endpoint.bind({ host: '127.0.0.1', idleTimeout })
-  const { child, port } = await receiver(0)
+  const { child, port } = await receiver(await quietPort())
   const { failed, stop } = await carrying(sender, port)
   await sleep(50)
   await kill(child)
