@@ -69,7 +69,7 @@ fn was_late(overtaken: &AtomicU64) -> Result<u64, String> {
 
 async fn late_to_us(upstream: &Arc<Upstream>) -> Seen {
     let (script, overtaken) = one_late();
-    let mut scene = Scene::new(upstream, Suite::Aes128GcmSha256, Role::Server, Some(script)).await?;
+    let mut scene = Scene::new(upstream, Suite::Aes128GcmSha256, Role::Server, IDLE_MS, Some(script)).await?;
     scene.whole_stream().await?;
     Ok(format!("packet {LATE} came after {} others; {}", was_late(&overtaken)?, scene.judge()?))
 }
@@ -105,7 +105,7 @@ fn sent_by_client(scene: &Scene) -> usize {
 
 /// Nobody reads here, and the endpoint has lived for longer than its idle timeout.
 async fn old_and_idle(upstream: &Arc<Upstream>) -> Seen {
-    let mut scene = Scene::new(upstream, Suite::Aes256GcmSha384, Role::Client, None).await?;
+    let mut scene = Scene::new(upstream, Suite::Aes256GcmSha384, Role::Client, IDLE_MS, None).await?;
     let age = Duration::from_millis(u64::from(IDLE_MS) + 500);
     tokio::time::sleep(age).await;
     let mut theirs = scene.open().await?;
@@ -140,7 +140,7 @@ async fn old_and_idle(upstream: &Arc<Upstream>) -> Seen {
 
 /// An opening with any byte behind the credential id changed, then as it was.
 async fn unauthentic_opening(upstream: &Arc<Upstream>) -> Seen {
-    let mut scene = Scene::new(upstream, Suite::Aes128GcmSha256, Role::Server, None).await?;
+    let mut scene = Scene::new(upstream, Suite::Aes128GcmSha256, Role::Server, IDLE_MS, None).await?;
     let deaf = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
     deaf.set_read_timeout(Some(LONG)).map_err(text)?;
     let address = deaf.local_addr().map_err(text)?;

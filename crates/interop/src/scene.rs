@@ -83,6 +83,7 @@ impl Scene {
         upstream: &Arc<Upstream>,
         suite: Suite,
         role: Role,
+        idle_ms: u32,
         script: Option<Script>,
     ) -> Result<Self, String> {
         let ours = Ours::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), MTU, WINDOW, OUR_RESET_KEY)
@@ -97,7 +98,7 @@ impl Scene {
         stranger.set_nonblocking(true).map_err(text)?;
         let export = fresh_secret();
         let mut path = ours::path(export, suite, role, home.address, WINDOW, MTU);
-        path.peer.idle_timeout_ms = IDLE_MS;
+        path.peer.idle_timeout_ms = idle_ms;
         let secret = PathSecret::new(export, suite, role);
         upstream
             .register(&Entry {
@@ -108,7 +109,7 @@ impl Scene {
                 our_token: reset_token(&OUR_RESET_KEY, secret.id()),
                 window: WINDOW,
                 mtu: MTU,
-                idle_timeout_ms: IDLE_MS,
+                idle_timeout_ms: idle_ms,
             })
             .map_err(text)?;
         ours.inject(path).map_err(text)?;
@@ -154,18 +155,24 @@ impl Scene {
         Err(format!("the client is not quiet for {quiet:?}"))
     }
 
-    /// The first packet of the client's, which must open the stream.
+    /// The client's packet that opens the stream. On a busy machine a probe may come before it.
     pub(crate) fn first_packet(&self) -> Result<Vec<u8>, String> {
         let tape = self.front.tape().map(|tape| tape.all(Way::There)).unwrap_or_default();
-        let first = tape.into_iter().next().ok_or("the client sent nothing")?;
+        let opens = |packet: &stream::Packet<'_>| {
+            packet.queue_id() == 0
+                && packet.original_number() == 0
+                && packet.space() == stream::Space::Stream
+                && !packet.is_probe()
+        };
+        let mut openings = tape
+            .into_iter()
+            .filter(|datagram| stream::Packet::decode(datagram).is_ok_and(|packet| opens(&packet)));
+        let first = openings.next().ok_or("the client sent no opening")?;
         let packet = stream::Packet::decode(&first).map_err(text)?;
         let keys = PathSecret::new(self.export, self.suite, self.role)
             .stream_keys(packet.credentials().key_id, Opener::Remote);
         let mut payload = vec![0; packet.payload_len()];
         packet.open(&keys.open, &keys.control_open, &mut payload).map_err(|_| "it does not open")?;
-        if packet.queue_id() != 0 || packet.original_number() != 0 {
-            return Err(format!("the first packet is no opening: {packet:?}"));
-        }
         Ok(first)
     }
 
