@@ -21,9 +21,6 @@ function tally(code, counts) {
   return { passed, failed: failed === 0 && code !== 0 ? 1 : failed, skipped }
 }
 
-/** Matches no line. */
-const NOTHING = /(?!)/g
-
 const sumOf = (output, pattern) => [...output.matchAll(pattern)].reduce((sum, match) => sum + Number(match[1]), 0)
 
 function countNextest(code, output) {
@@ -157,7 +154,8 @@ for (const step of chosen) {
   if (counts.skipped > 0) notes.push(...skipReasons(step.name, plain(output), counts.skipped))
   print(`${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped (${((performance.now() - begin) / 1000).toFixed(1)} s)\n`)
   if (counts.failed > 0) {
-    const why = saidAgain(tap?.failures ?? plain(output).match(step.failures ?? NOTHING) ?? [], output)
+    const told = tap?.failures ?? (step.failures && plain(output).match(step.failures)) ?? []
+    const why = saidAgain(told, output)
     notes.push(`failed ${step.name}`, why)
     // Beside the line that counts, too: of a long run, some CI systems keep what is around it.
     print(why)

@@ -82,6 +82,13 @@ impl Tape {
         self.lock().iter().filter(|(went, _)| *went == way).count()
     }
 
+    /// Bytes that went that way so far.
+    #[must_use]
+    pub fn bytes(&self, way: Way) -> u64 {
+        let tape = self.lock();
+        tape.iter().filter(|(went, _)| *went == way).map(|(_, datagram)| datagram.len() as u64).sum()
+    }
+
     fn add(&self, way: Way, datagram: &[u8]) {
         let mut tape = self.lock();
         if tape.len() < MAX_TAPE {

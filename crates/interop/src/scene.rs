@@ -196,7 +196,7 @@ impl Scene {
         first: &[u8],
         wait: Duration,
     ) -> Result<([usize; 3], usize), String> {
-        self.all_sent()?;
+        self.until_all_seen()?;
         let before = self.sent();
         let received = self.ours.stats().packets_received;
         let from_client = self.client_packets();
@@ -223,23 +223,22 @@ impl Scene {
             }
             self.pass(Duration::from_millis(1));
         };
-        self.all_sent()?;
+        self.until_all_seen()?;
         let after = self.sent();
         Ok((std::array::from_fn(|at| after[at] - before[at]), client))
     }
 
-    /// All packets that our server sent, when none of them is on its way any more.
-    fn all_sent(&mut self) -> Result<Vec<Vec<u8>>, String> {
+    /// Until none of what our server sent is on its way any more.
+    fn until_all_seen(&mut self) -> Result<(), String> {
         let begin = Instant::now();
         loop {
             self.listen();
-            let mut packets = self.front.tape().map(|tape| tape.all(Way::Back)).unwrap_or_default();
-            packets.extend(self.home.tape().map(|tape| tape.all(Way::There)).unwrap_or_default());
-            packets.extend_from_slice(&self.strangers_mail);
-            let seen: u64 = packets.iter().map(|packet| packet.len() as u64).sum();
+            let bytes = |proxy: &Proxy, way| proxy.tape().map_or(0, |tape| tape.bytes(way));
+            let mail: usize = self.strangers_mail.iter().map(Vec::len).sum();
+            let seen = bytes(&self.front, Way::Back) + bytes(&self.home, Way::There) + mail as u64;
             let sent = self.ours.stats().bytes_sent;
             if seen == sent {
-                return Ok(packets);
+                return Ok(());
             }
             if begin.elapsed() > LONG {
                 return Err(format!("our server sent {sent} bytes, {seen} were seen"));
@@ -253,7 +252,10 @@ impl Scene {
         if self.ours.flows.len() != 1 {
             return Err(format!("our server accepted {} streams", self.ours.flows.len()));
         }
-        let packets = self.all_sent()?;
+        self.until_all_seen()?;
+        let mut packets = self.front.tape().map(|tape| tape.all(Way::Back)).unwrap_or_default();
+        packets.extend(self.home.tape().map(|tape| tape.all(Way::There)).unwrap_or_default());
+        packets.extend_from_slice(&self.strangers_mail);
         let mut nonces = Nonces::new(PathSecret::new(self.export, self.suite, self.role), Opener::Remote);
         for packet in &packets {
             nonces.add(packet)?;

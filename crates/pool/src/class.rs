@@ -3,6 +3,10 @@
 /// The longest buffer there is, in bytes: one full GSO burst.
 pub const MAX_LEN: usize = 64 << 10;
 
+/// Bytes of the buffers there are, smallest first.
+pub const CLASS_BYTES: [usize; Class::ALL.len()] =
+    [Class::Small.bytes(), Class::Medium.bytes(), Class::Half.bytes(), Class::Large.bytes()];
+
 /// Bytes of the buffer that a request for `len` gets; of the largest, if there is none so long.
 pub fn buffer_bytes(len: usize) -> usize {
     Class::fitting(len).unwrap_or(Class::Large).bytes()
@@ -39,13 +43,8 @@ impl Class {
     }
 
     /// The class that a buffer belongs to; buffers are never cut.
-    pub(crate) const fn of(buffer: &[u8]) -> Self {
-        match buffer.len() {
-            MAX_LEN.. => Self::Large,
-            0x8000.. => Self::Half,
-            0x4000.. => Self::Medium,
-            _ => Self::Small,
-        }
+    pub(crate) fn of(buffer: &[u8]) -> Self {
+        Self::fitting(buffer.len()).unwrap_or(Self::Large)
     }
 }
 

@@ -78,7 +78,7 @@ mod slot;
 mod sync;
 
 pub use account::Account;
-pub use class::{MAX_LEN, buffer_bytes};
+pub use class::{CLASS_BYTES, MAX_LEN, buffer_bytes};
 pub use config::{Config, ConfigError};
 pub use descriptor::{Filled, Unfilled};
 pub use pool::{Exhausted, Pool, Purpose, Stats};

@@ -7,7 +7,6 @@ use paceline_sim::{Link, Rng, World};
 use paceline_transport::{
     Config, MS, Outcome, Preset, SECOND,
     app::{Command, Outbox},
-    handshake::Secret,
 };
 use std::sync::Arc;
 
@@ -117,9 +116,7 @@ fn run(
 }
 
 fn measure(path: &Path, limit: u32) -> Figures {
-    let mut secret = [0; 32];
-    Rng::new(1).fill(&mut secret);
-    let secrets: Arc<[Secret]> = Arc::from([Secret::new(&secret).expect("32 random bytes")]);
+    let secrets = Rng::new(1).secrets();
     let config = Config { max_in_flight_transmissions: limit, ..Config::preset(path.preset) };
     let mut world = World::new(1, false);
     let a = world.add_node(config.clone());

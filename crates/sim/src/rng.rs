@@ -1,5 +1,8 @@
 //! The one source of randomness of a world: SplitMix64 (Steele, Lea, Flood 2014).
 
+use paceline_transport::handshake::Secret;
+use std::sync::Arc;
+
 /// Yields the same numbers for the same seed, on every machine.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -32,6 +35,13 @@ impl Rng {
     /// True with a probability in parts per million.
     pub fn chance_ppm(&mut self, ppm: u32) -> bool {
         ppm > 0 && self.below(1_000_000) < u64::from(ppm)
+    }
+
+    /// A secret for two nodes, as their configurations want it.
+    pub fn secrets(&mut self) -> Arc<[Secret]> {
+        let mut bytes = [0; 32];
+        self.fill(&mut bytes);
+        Secret::new(&bytes).into_iter().collect()
     }
 
     /// Fills `out`.

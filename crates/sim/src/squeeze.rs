@@ -1,10 +1,7 @@
 //! An environment that takes descriptors away from its own worker, so that the pool really runs dry.
 
-use paceline_transport::pool::{Config, Pool, Purpose, Unfilled};
+use paceline_transport::pool::{CLASS_BYTES, Config, Pool, Purpose, Unfilled};
 use std::sync::Arc;
-
-/// Sizes to take, largest first: the pool's classes.
-const SIZES: [usize; 4] = [64 << 10, 32 << 10, 16 << 10, 2 << 10];
 
 /// Descriptors taken from a pool.
 #[derive(Debug)]
@@ -41,7 +38,7 @@ impl Squeeze {
     /// Takes what is there, and no more than there is, so that every refusal is the worker's.
     pub(crate) fn press(&mut self, pool: &Arc<Pool>) {
         let mut room = self.ceiling.saturating_sub(pool.stats().lent_bytes);
-        for size in SIZES {
+        for size in CLASS_BYTES.into_iter().rev() {
             while room >= size {
                 let Ok(unfilled) = pool.take(size, self.purpose) else { return };
                 self.taken.push(unfilled);

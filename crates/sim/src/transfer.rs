@@ -9,7 +9,6 @@ use crate::{
 use paceline_transport::{
     Config, Failure, Outcome, SECOND,
     app::{Command, Outbox, StreamUpdate},
-    handshake::Secret,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -153,10 +152,7 @@ impl Transfer {
     /// The first invariant that did not hold, with the seed.
     pub fn run(&self) -> Result<Report, Broken> {
         let mut rng = Rng::new(self.seed ^ 0x7061_6365_6c69_6e65);
-        let mut secret = [0u8; 32];
-        rng.fill(&mut secret);
-        let secret = Secret::new(&secret).map_err(|error| self.broken(format!("secret: {error}")))?;
-        let secrets: Arc<[Secret]> = Arc::from([secret]);
+        let secrets = rng.secrets();
         let mut world = World::new(self.seed, self.trace);
         let a = world.add_node(self.config.clone());
         let b = world.add_node(Config { secrets: Arc::clone(&secrets), ..self.config.clone() });

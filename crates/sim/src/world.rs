@@ -223,7 +223,7 @@ impl World {
     /// Whether a node's pool, with everything at home, lends a descriptor of any size for data.
     pub fn lends_everything(&self, node: NodeId) -> bool {
         let pool = &self.nodes[node.0].pool;
-        [2 << 10, 16 << 10, 32 << 10, 64 << 10].iter().all(|len| pool.take(*len, pool::Purpose::Data).is_ok())
+        pool::CLASS_BYTES.iter().all(|len| pool.take(*len, pool::Purpose::Data).is_ok())
     }
 
     /// Descriptors that a squeeze has taken from a node's pool.

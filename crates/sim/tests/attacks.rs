@@ -585,10 +585,7 @@ fn r24_an_ack_of_what_is_still_in_the_wheel_closes() {
         let config =
             Config { max_schedule_ahead_ns: 50 * MS, max_rate: Some(1_000_000), ..Config::default() };
         let mut arena = listener(seed, config);
-        let mut puppet = Puppet::connect(&mut arena, A, seed, 1);
-        let mut theirs = puppet.stream();
-        let hello = theirs.data(0, b"hello", None);
-        puppet.send(&mut arena, &hello);
+        let (puppet, mut theirs) = Puppet::with_hello(&mut arena, A, seed);
         arena.run(2 * MS);
         arena.command(A, Command::Write { stream: 2, data: content(1, 200_000).into() });
         let mut newest = None;
@@ -898,10 +895,7 @@ fn r22_a_flood_of_opened_and_reset_streams_stays_within_its_limits() {
 #[test]
 fn r22_a_flood_of_control_frames_is_owed_one_answer() {
     let mut arena = listener(15, Config::default());
-    let mut puppet = Puppet::connect(&mut arena, A, 15, 1);
-    let mut theirs = puppet.stream();
-    let first = theirs.data(0, b"hello", None);
-    puppet.send(&mut arena, &first);
+    let (puppet, mut theirs) = Puppet::with_hello(&mut arena, A, 15);
     arena.run(5 * MS);
     puppet.received(&mut arena).iter().for_each(|datagram| _ = theirs.learn(datagram));
     arena.keep_strays = false;
@@ -933,10 +927,7 @@ fn r22_a_flood_of_control_frames_is_owed_one_answer() {
 fn r22_a_withheld_packet_keeps_nothing_behind_it() {
     const SIZE: usize = 64 << 20;
     let mut arena = listener(16, Config { max_rate: Some(50_000_000), ..Config::default() });
-    let mut puppet = Puppet::connect(&mut arena, A, 16, 1);
-    let mut theirs = puppet.stream();
-    let first = theirs.data(0, b"hello", None);
-    puppet.send(&mut arena, &first);
+    let (puppet, mut theirs) = Puppet::with_hello(&mut arena, A, 16);
     arena.run(5 * MS);
     puppet.received(&mut arena).iter().for_each(|datagram| _ = theirs.learn(datagram));
     let credit = theirs.control(&max_data(1 << 40));

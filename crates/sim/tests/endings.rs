@@ -12,9 +12,7 @@ const PEER: u32 = 1;
 const STREAM: u32 = 1;
 
 fn secrets(seed: u64) -> Arc<[Secret]> {
-    let mut bytes = [0; 32];
-    Rng::new(seed).fill(&mut bytes);
-    Arc::from([Secret::new(&bytes).unwrap()])
+    Rng::new(seed).secrets()
 }
 
 /// Two nodes and what their applications heard.

@@ -13,9 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 const PEER: u32 = 1;
 
 fn secrets(seed: u64) -> Arc<[Secret]> {
-    let mut bytes = [0; 32];
-    Rng::new(seed).fill(&mut bytes);
-    Arc::from([Secret::new(&bytes).unwrap()])
+    Rng::new(seed).secrets()
 }
 
 /// Two nodes with a path between them.

@@ -330,10 +330,7 @@ fn r24_every_acknowledgement_of_an_unsent_number_closes() {
     for (case, seed) in (0..4u64).flat_map(|case| (0..10).map(move |seed| (case, seed))) {
         let mut arena = Arena::new(seed);
         arena.add(Config { secrets: secrets(seed), ..Config::default() });
-        let mut puppet = Puppet::connect(&mut arena, A, seed, 1);
-        let mut theirs = puppet.stream();
-        let hello = theirs.data(0, b"hello", None);
-        puppet.send(&mut arena, &hello);
+        let (puppet, mut theirs) = Puppet::with_hello(&mut arena, A, seed);
         arena.run(2 * MS);
         arena.command(A, Command::Write { stream: 2, data: content(1, 400_000).into() });
         let mut numbers = Vec::new();

@@ -4,7 +4,6 @@ use paceline_sim::{Link, NodeId, Observed, Rng, World};
 use paceline_transport::{
     Config, Handshakes, MS, SECOND,
     app::{Command, Outbox},
-    handshake::Secret,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,9 +27,7 @@ struct Town {
 impl Town {
     fn new(config: &Config, caps: [Option<u64>; 2], link_rate: u64) -> Self {
         let mut world = World::new(5, false);
-        let mut secret = [0; 32];
-        Rng::new(5).fill(&mut secret);
-        let secrets: Arc<[Secret]> = Arc::from([Secret::new(&secret).unwrap()]);
+        let secrets = Rng::new(5).secrets();
         let with_secret = |config: Config| Config { secrets: Arc::clone(&secrets), ..config };
         let sender = world.add_node(with_secret(config.clone()));
         let receivers = [0, 1].map(|_| world.add_node(with_secret(Config::default())));

@@ -402,10 +402,7 @@ fn r22_floods_stay_under_the_endpoints_cap() {
 #[test]
 fn r06_damaged_packets_leave_no_byte_behind() {
     let mut arena = listener(7, Config::default());
-    let mut puppet = Puppet::connect(&mut arena, A, 7, 1);
-    let mut theirs = puppet.stream();
-    let first = theirs.data(0, b"hello", None);
-    puppet.send(&mut arena, &first);
+    let (mut puppet, mut theirs) = Puppet::with_hello(&mut arena, A, 7);
     arena.run(5 * MS);
     puppet.received(&mut arena).iter().for_each(|datagram| _ = theirs.learn(datagram));
     let mut other = puppet.stream();

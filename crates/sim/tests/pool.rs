@@ -4,7 +4,6 @@ use paceline_sim::{FaultKind, Link, NodeId, Rng, World};
 use paceline_transport::{
     Config, MS, SECOND,
     app::{Command, Outbox},
-    handshake::Secret,
     pool::MAX_LEN,
 };
 use std::sync::Arc;
@@ -23,9 +22,7 @@ struct Town {
 impl Town {
     fn new(seed: u64, readers: usize, link: &Link, config: &Config) -> Self {
         let mut world = World::new(seed, false);
-        let mut secret = [0; 32];
-        Rng::new(seed).fill(&mut secret);
-        let secrets: Arc<[Secret]> = Arc::from([Secret::new(&secret).unwrap()]);
+        let secrets = Rng::new(seed).secrets();
         let config = Config { secrets: Arc::clone(&secrets), ..config.clone() };
         let sender = world.add_node(config.clone());
         let readers: Vec<NodeId> =

@@ -156,9 +156,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario, trace: bool, adjust: &'a Adjust) -> Self {
         let mut rng = Rng::new(scenario.seed ^ 0x7275_6e00_7365_6564);
-        let mut secret = [0u8; 32];
-        rng.fill(&mut secret);
-        let secrets: Arc<[Secret]> = Secret::new(&secret).into_iter().collect();
+        let secrets = rng.secrets();
         let mut world = World::new(scenario.seed, trace);
         world.observe(true);
         let nodes: Vec<Node> = scenario

@@ -31,9 +31,7 @@ pub fn scale() -> u64 {
 }
 
 pub fn secrets(seed: u64) -> Arc<[Secret]> {
-    let mut bytes = [0; 32];
-    Rng::new(seed ^ 0x6b65_7973).fill(&mut bytes);
-    Arc::from([Secret::new(&bytes).unwrap()])
+    Rng::new(seed ^ 0x6b65_7973).secrets()
 }
 
 #[derive(Clone, Debug)]

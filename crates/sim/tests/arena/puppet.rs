@@ -95,6 +95,15 @@ impl Puppet {
         Self { address, target: arena.nodes[node].address, secret, handshake, next_key_id: 0, rng }
     }
 
+    /// Connects, and sends the first packet of a stream.
+    pub fn with_hello(arena: &mut Arena, node: usize, seed: u64) -> (Self, PuppetStream) {
+        let mut puppet = Self::connect(arena, node, seed, 1);
+        let mut theirs = puppet.stream();
+        let hello = theirs.data(0, b"hello", None);
+        puppet.send(arena, &hello);
+        (puppet, theirs)
+    }
+
     /// A stream of its own; nothing is sent yet.
     pub fn stream(&mut self) -> PuppetStream {
         let key_id = self.next_key_id;

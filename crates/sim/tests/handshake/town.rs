@@ -38,9 +38,7 @@ pub(crate) struct Town {
 }
 
 pub(crate) fn secrets(seed: u64) -> Arc<[Secret]> {
-    let mut bytes = [0; 32];
-    Rng::new(seed).fill(&mut bytes);
-    Arc::from([Secret::new(&bytes).unwrap()])
+    Rng::new(seed).secrets()
 }
 
 /// A listener's configuration with little memory, as there are many of them.

@@ -14,7 +14,6 @@ use paceline_transport::{
     Backpressure, BurstLimits, Completion, Config, Ecn, Environment, Kind, Outcome, Received, SECOND,
     SendError, Space, Transmission, Worker,
     app::{Command, Outbox, Shared, StreamUpdate},
-    handshake::Secret,
     pool::{self, Pool, Purpose, Segments},
     stats::{EndpointStats, PathStats},
 };
@@ -225,9 +224,7 @@ impl Lab {
             refuse: (0..nodes).map(|_| None).collect(),
             numbers: BTreeMap::new(),
         }));
-        let mut secret = [0u8; 32];
-        rng.fill(&mut secret);
-        let secrets: Arc<[Secret]> = Arc::from([Secret::new(&secret).expect("32 bytes")]);
+        let secrets = rng.secrets();
         let pattern: Vec<u8> = (0..CHUNK + PERIOD).map(|at| (at % PERIOD) as u8).collect();
         let mut lab = Self { now_ns: START_NS, nodes: Vec::new(), net, rng, pattern: Bytes::from(pattern) };
         lab.add(Config { secrets: Arc::clone(&secrets), ..listener });

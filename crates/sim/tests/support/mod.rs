@@ -49,9 +49,7 @@ impl Pair {
     }
 
     fn with(mut world: World, seed: u64, link: &Link, config: Config) -> Self {
-        let mut secret = [0; 32];
-        Rng::new(seed).fill(&mut secret);
-        let secrets: Arc<[Secret]> = Arc::from([Secret::new(&secret).unwrap()]);
+        let secrets = Rng::new(seed).secrets();
         let config = Config { secrets: Arc::clone(&secrets), ..config };
         let a = world.add_node(config.clone());
         let b = world.add_node(config.clone());

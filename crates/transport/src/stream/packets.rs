@@ -82,20 +82,16 @@ pub(crate) fn make_probe(
     // To an unproven address only the smallest probe: its acknowledgement proves the address.
     if !closing && path.address.is_validated() && !std::mem::take(&mut stream.small_probe) {
         // Without memory for a copy an empty probe asks just as well.
-        if stream.send.next_lost().is_some() {
+        let is_lost = stream.send.next_lost().is_some();
+        if is_lost || copy_first(stream) {
             match make_again(stream, path, pool, Kind::Probe, std::mem::take(&mut infos)) {
-                Turn::Pool => {}
-                turn => {
-                    stream.probes_owed = 0;
-                    return turn;
-                }
-            }
-        } else if copy_first(stream) {
-            match make_again(stream, path, pool, Kind::Probe, std::mem::take(&mut infos)) {
+                Turn::Pool if is_lost => {}
                 Turn::Pool => stream.send.pop_lost(),
                 turn => {
                     stream.probes_owed = 0;
-                    note_probe(stream, path, &turn);
+                    if !is_lost {
+                        note_probe(stream, path, &turn);
+                    }
                     return turn;
                 }
             }
